@@ -1,0 +1,26 @@
+"""Generative models on TensorFlow and Keras 3: one trainer, one recipe format, one export.
+
+  import aigc_tf
+  aigc_tf.models()                                          # names of the published models
+  aigc_tf.load("dcgan_mnist").generate(seed=[1, 2, 3])      # {"image": f32[3, 28, 28, 1]}
+
+Importing this module does not import TensorFlow; `load` does.
+"""
+
+__version__ = "0.1.0"
+
+
+def models():
+  """Names of the models whose trained weights come with the project, sorted."""
+  from aigc_tf import runs
+  return runs.published()
+
+
+def load(name_or_dir):
+  """A trained model, ready to generate.
+
+  name_or_dir: a published name (`aigc_tf.models()`) or a run folder made by `aigc_tf.train`.
+  Returns: the keras.Model with its averaged weights.  Raises: UserError, one line with the fix.
+  """
+  from aigc_tf import runs
+  return runs.load_model(name_or_dir)

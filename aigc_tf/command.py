@@ -1,0 +1,59 @@
+"""What every command shares: flags of its own by absl, quiet TensorFlow, one-line errors.
+
+A command is a module with a docstring (its help), `define(values)`, `run(values)` and
+
+  def main(argv=None):
+    return command.main(argv, __doc__, define, run)
+"""
+
+import os
+import signal
+import sys
+
+from absl import flags
+
+from aigc_tf.errors import UserError
+
+EXIT_MISTAKE = 1
+EXIT_SIGINT = 128 + signal.SIGINT
+
+
+def parse(argv, doc, define):
+  """Parses a command's flags.
+
+  argv: list of str, argv[0] the program.  doc: the help text.  define: function(FlagValues).
+  Returns: absl FlagValues.  Raises: UserError for unknown flags, wrong types and stray words.
+  """
+  values = flags.FlagValues()
+  define(values)
+  flags.DEFINE_bool("help", False, "Print this help.", short_name="h", flag_values=values)
+  try:
+    words = values(argv)
+  except flags.Error as error:
+    raise UserError(f"{error} (--help lists the flags)") from error
+  if values.help:
+    print(f"{doc.strip()}\n\nFlags:")
+    print("\n".join(_describe(values[name]) for name in sorted(values) if len(name) > 1))
+    raise SystemExit(0)
+  if words[1:]:
+    raise UserError(f"unexpected argument {words[1]!r}: flags are written --name=value")
+  return values
+
+
+def _describe(flag):
+  default = "" if flag.default in (None, False) else f" [{flag.default}]"
+  return f"  --{flag.name:20} {flag.help}{default}"
+
+
+def main(argv, doc, define, run):
+  """Parses, runs, and turns a user's mistake into one line. Returns the exit status."""
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported
+  os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+  try:
+    return run(parse(list(sys.argv if argv is None else argv), doc, define)) or 0
+  except UserError as error:
+    print("error: " + " ".join(str(error).split()), file=sys.stderr)
+    return EXIT_MISTAKE
+  except KeyboardInterrupt:
+    print("interrupted", file=sys.stderr)
+    return EXIT_SIGINT

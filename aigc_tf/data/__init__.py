@@ -1,0 +1,1 @@
+"""Data: where it comes from (packages, builders), its order (pipeline), one file a modality."""

@@ -1,0 +1,1 @@
+"""What models, data and metrics share."""

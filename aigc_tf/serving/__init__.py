@@ -1,0 +1,1 @@
+"""Exports that TF Serving loads: SavedModel, audit, verification, warm-up, deployment files."""

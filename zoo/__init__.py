@@ -1,0 +1,1 @@
+"""Recipes (one file each) and, in weights/, what was trained from them."""
