@@ -1,0 +1,195 @@
+"""Recipes: find, load, override, freeze and compare them. Imports no TensorFlow.
+
+A recipe is a Python file with a docstring, `get_config()` -> ConfigDict with the groups of GROUPS,
+and TINY, flat overrides that run the same code path in seconds on generated data. It is named by
+  dcgan_mnist          a file of the zoo
+  dcgan_mnist:tiny     the same with its TINY overrides
+  path/to/mine.py      the user's own file
+and any key is overridden by --recipe.group.key=value.
+"""
+
+import difflib
+import importlib.resources
+import importlib.util
+import json
+import pathlib
+import sys
+
+from absl import flags
+from ml_collections import config_flags
+from ml_collections import ConfigDict
+
+from aigc_tf.errors import UserError
+
+DEFAULT = "dcgan_mnist"
+GROUPS = ("seed", "data", "model", "compile", "train", "evaluate")
+
+# What a recipe's train group holds, and what the trainer does when the recipe is silent.
+TRAIN = {
+    "steps": 1000,             # updates in all
+    "precision": "float32",    # or mixed_bfloat16
+    "jit": "off",              # XLA for losses and gradients: on, off, or auto (measured once)
+    "micro_batches": 1,        # the batch is cut into so many parts, their gradients averaged
+    "clip_norm": 0.0,          # global norm of each network's gradient, 0 for none
+    "ema_decay": 0.999,        # of the averaged weights, reached after a warm-up
+    "strategy": "one",         # device(s): one, mirrored (all GPUs), multiworker (TF_CONFIG)
+    "cpu_devices": 1,          # with mirrored and no GPU: cut the CPU into so many devices
+    "log_every": 100,          # steps between lines of metrics.jsonl
+    "preview_every": 500,      # steps between pictures
+    "evaluate_every": 0,       # steps between evaluations, 0 for none
+    "checkpoint_every": 500,   # steps between checkpoints
+    "keep": 2,                 # newest checkpoints kept
+    "early_stop_evaluations": 0,  # stop after so many evaluations without a better one, 0 never
+    "profile_steps": (0, 0),   # first and last step of a profile for TensorBoard, (0, 0) for none
+    "max_event_mb": 200,       # TensorBoard pictures stop beyond this size
+}
+
+# Keys that may change between two starts of one run: they do not touch the mathematics.
+FREE_KEYS = frozenset(f"train.{key}" for key in (
+    "steps", "log_every", "preview_every", "evaluate_every", "checkpoint_every", "keep",
+    "profile_steps", "max_event_mb", "early_stop_evaluations", "strategy", "cpu_devices",
+)) | {"evaluate.num", "evaluate.metric", "evaluate.mode", "evaluate.features"}
+
+
+def train(**changes):
+  """TRAIN with changes, for a recipe's train group.  Raises: KeyError for an unknown key."""
+  unknown = changes.keys() - TRAIN.keys()
+  if unknown:
+    raise KeyError(f"train has no {sorted(unknown)}; there are {sorted(TRAIN)}")
+  return {**TRAIN, **changes}
+
+
+def zoo_folder():
+  """The folder of the recipes: inside the installed package, or beside it in a checkout."""
+  try:
+    return pathlib.Path(str(importlib.resources.files("aigc_tf.zoo")))
+  except ModuleNotFoundError:
+    return pathlib.Path(__file__).parent.parent / "zoo"
+
+
+def names():
+  """Names of the zoo's recipes, sorted."""
+  return sorted(p.stem for p in zoo_folder().glob("[a-z]*.py"))
+
+
+def load(name):
+  """The recipe's ConfigDict, locked.  Raises: UserError if there is none, or it is not whole."""
+  stem, _, variant = name.partition(":")
+  module = _import(stem)
+  try:
+    config = module.get_config()
+    if variant == "tiny":
+      config.update_from_flattened_dict(module.TINY)
+  except (AttributeError, KeyError, TypeError, ValueError) as error:
+    raise UserError(f"recipe {stem!r} cannot be read: {error}") from error
+  if variant not in ("", "tiny"):
+    raise UserError(f"recipe {stem!r} has no variant {variant!r}; there is only ':tiny'")
+  missing = [group for group in GROUPS if group not in config]
+  if missing:
+    raise UserError(f"recipe {stem!r} lacks {', '.join(missing)}: a recipe has {', '.join(GROUPS)}")
+  return config.lock()
+
+
+def _import(stem):
+  path = pathlib.Path(stem) if stem.endswith(".py") else zoo_folder() / f"{stem}.py"
+  if not path.is_file():
+    near = difflib.get_close_matches(stem, names(), 1)
+    hint = f"did you mean {near[0]!r}?" if near else "there are: " + ", ".join(names())
+    raise UserError(f"no recipe {stem!r}; {hint}")
+  spec = importlib.util.spec_from_file_location(path.stem, path)
+  module = importlib.util.module_from_spec(spec)
+  try:
+    spec.loader.exec_module(module)
+  except Exception as error:  # whatever the user's own file raises is his mistake, not ours
+    raise UserError(f"recipe {str(path)!r} cannot be imported: {error!r}") from error
+  return module
+
+
+def from_argv(argv):
+  """Takes --recipe and --recipe.KEY=VALUE out of a command line.
+
+  argv: list of str, argv[0] the program.
+  Returns: (recipe name, ConfigDict, argv without them).  Raises: UserError.
+  """
+  name, overrides, rest = DEFAULT, [], [argv[0]]
+  words = iter(argv[1:])
+  for word in words:
+    flag = word.lstrip("-") if word.startswith("-") else ""
+    if flag == "recipe":
+      name = next(words, "")
+    elif flag.startswith("recipe="):
+      name = flag.split("=", 1)[1]
+    elif flag.startswith("recipe."):
+      overrides.append("--" + flag)
+    else:
+      rest.append(word)
+  return name, override(load(name), overrides), rest
+
+
+def override(config, words):
+  """Applies ["--recipe.KEY=VALUE", ...] to a config, typed.  Returns: the config, locked."""
+  saved = sys.argv
+  sys.argv = ["recipe", *words]  # config_flags reads sys.argv while it defines the flag
+  try:
+    values = flags.FlagValues()
+    holder = config_flags.DEFINE_config_dict(
+        "recipe", config, flag_values=values, lock_config=True)
+    values(sys.argv)
+    return holder.value
+  except (flags.Error, AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+    raise UserError(_explain(config, words, error)) from error
+  finally:
+    sys.argv = saved
+
+
+def _explain(config, words, error):
+  """One line naming the wrong key, with the nearest right one."""
+  known = list(flatten(config))
+  for word in words:
+    key = word.removeprefix("--recipe.").split("=", 1)[0]
+    if key not in known:
+      near = difflib.get_close_matches(key, known, 1)
+      same_leaf = [k for k in known if k.split(".")[-1] == key.split(".")[-1]]
+      hint = (near or same_leaf or [""])[0]
+      return f"no recipe key {key!r}" + (f"; did you mean {hint!r}?" if hint else
+                                         f"; there are: {', '.join(known)}")
+    if "=" not in word:
+      return f"recipe key {key!r} needs a value: --recipe.{key}=VALUE"
+  message = str(error).splitlines()[0] if str(error) else repr(error)
+  return f"wrong value for a recipe key: {message}"
+
+
+def flatten(config):
+  """{"train.steps": 100, ...} of a config's leaves, as JSON has them."""
+  def walk(tree, prefix):
+    for key, value in tree.items():
+      if isinstance(value, dict):
+        yield from walk(value, f"{prefix}{key}.")
+      else:
+        yield prefix + key, value
+  return dict(walk(to_json(config), ""))
+
+
+def to_json(config):
+  """Plain dicts, lists, numbers and strings."""
+  return json.loads(config.to_json_best_effort())
+
+
+def from_json(tree):
+  """The ConfigDict of a frozen recipe; lists become tuples again."""
+  def tuples(value):
+    if isinstance(value, dict):
+      return {key: tuples(v) for key, v in value.items()}
+    return tuple(tuples(v) for v in value) if isinstance(value, list) else value
+  return ConfigDict(tuples(tree)).lock()
+
+
+def differences(old, new):
+  """What keeps a run of `old` from being continued as `new`, free keys left out.
+
+  old, new: ConfigDict.  Returns: list of "key: old -> new".
+  """
+  a, b = flatten(old), flatten(new)
+  return [f"{key}: {a.get(key, 'absent')} -> {b.get(key, 'absent')}"
+          for key in sorted(a.keys() | b.keys())
+          if key not in FREE_KEYS and a.get(key) != b.get(key)]
