@@ -1,0 +1,122 @@
+"""Images: from a recipe's `data` group to batches in [-1, 1].
+
+Every source (a generated set, our own builders, a folder, TFDS) is decoded once to uint8; a batch
+is then one gather by index, a conversion and the augmentations that are switched on.
+
+Axes: B global rows a step, b rows of one batch here, N examples, H W pixels, C channels.
+"""
+
+import importlib.util
+
+import numpy as np
+import tensorflow as tf
+
+from aigc_tf.data import augment
+from aigc_tf.data import decoded
+from aigc_tf.data import packages
+from aigc_tf.data import pipeline
+from aigc_tf.errors import UserError
+
+_FAKE_EXAMPLES = 64
+_FAKE_CLASSES = 10
+_SPLITS = ("train", "test", "all")
+
+
+def spec(cfg):
+  """What a model must know of the data, as plain JSON.
+
+  cfg: a recipe's `data` group.  Returns: dict.  Raises: UserError.
+  """
+  whole = _decoded(cfg)
+  return {
+      "modality": "images", "size": cfg.size, "channels": cfg.channels,
+      "num_classes": len(whole.class_names), "class_names": list(whole.class_names),
+      "num_examples": int(_members(whole, cfg.split).size), "fingerprint": whole.fingerprint}
+
+
+def load(cfg, split, seed, position, context=None):
+  """Training batches, forever, in an order that is a function of (seed, position) alone.
+
+  split: "train", "test" or "all".  seed: int.  position: int, batches drawn before.
+  context: tf.distribute.InputContext or None (see pipeline.batches).
+  Returns: tf.data.Dataset of {"image": f32[b, H, W, C] in [-1, 1], "label": i32[b],
+    "seed": i64[b]}.  Raises: UserError.
+  """
+  whole = _decoded(cfg)
+  members = tf.constant(_members(whole, split), tf.int64)
+  images, labels = tf.constant(whole.images), tf.constant(whole.labels)
+
+  def read(row):
+    index = tf.gather(members, row["index"])
+    image = to_float(tf.gather(images, index))
+    image = augment.apply(image, row["seed"], cfg.augment)
+    return {"image": image, "label": tf.gather(labels, index), "seed": row["seed"]}
+  order = pipeline.batches(members.shape[0], cfg.batch_size, seed, position, context)
+  return order.map(read, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def arrays(cfg, split):
+  """A whole split without augmentation, for evaluation.
+
+  Returns: {"image": uint8[N, H, W, C], "label": int32[N]}.  Raises: UserError.
+  """
+  whole = _decoded(cfg)
+  members = _members(whole, split)
+  return {"image": whole.images[members], "label": whole.labels[members]}
+
+
+def fake(cfg):
+  """A small generated set, the same for the same size and channels: one blob a class, and noise.
+
+  Returns: {"image": uint8[64, H, W, C], "label": int32[64] in [0, 10)}.
+  """
+  generator = np.random.Generator(np.random.PCG64(0))
+  label = np.arange(_FAKE_EXAMPLES, dtype=np.int32) % _FAKE_CLASSES
+  angle = 2 * np.pi * label / _FAKE_CLASSES
+  centre = 0.5 + 0.3 * np.stack([np.sin(angle), np.cos(angle)], axis=1)  # (N, 2) in image sides
+  side = (np.arange(cfg.size) + 0.5) / cfg.size
+  square = ((side[None, :, None] - centre[:, 0, None, None])**2
+            + (side[None, None, :] - centre[:, 1, None, None])**2)  # (N, H, W)
+  light = 255 * np.exp(-square / 0.02)[..., None] * np.linspace(1.0, 0.5, cfg.channels)
+  noise = generator.uniform(0, 8, light.shape)
+  return {"image": np.clip(light + noise, 0, 255).astype(np.uint8), "label": label}
+
+
+def to_float(image):
+  """image: uint8 in 0..255.  Returns: f32 in [-1, 1]."""
+  return tf.cast(image, tf.float32) / 127.5 - 1.0
+
+
+def _members(whole, split):
+  if split not in _SPLITS:
+    raise UserError(f"split={split!r}: use one of {', '.join(_SPLITS)}")
+  held_out = whole.held_out
+  members = np.flatnonzero({"train": ~held_out, "test": held_out}.get(split, held_out | True))
+  if not members.size:
+    raise UserError(f"the {split} split is empty: there are only {held_out.size} images; "
+                    "add images, or train with data.split=all")
+  return members
+
+
+def _decoded(cfg):
+  if cfg.name == "fake":
+    made = fake(cfg)
+    held_out = np.array([pipeline.is_test(image.tobytes()) for image in made["image"]])
+    return decoded.Decoded(made["image"], made["label"], held_out,
+                           [str(digit) for digit in range(_FAKE_CLASSES)],
+                           decoded.fingerprint(made["image"], made["label"]))
+  return decoded.open_or_make(_source(cfg), cfg.size, cfg.channels)
+
+
+def _source(cfg):
+  if cfg.name in packages.DATA_SETS:
+    return _own(cfg)
+  raise UserError(f"unknown data {cfg.name!r}")
+
+
+def _own(cfg):
+  file = importlib.util.find_spec(f"aigc_tf.data.builders.{cfg.name}").origin
+  def examples():
+    from aigc_tf.data import tfds_source  # seconds to import, needed to decode only
+    return tfds_source.own_examples(cfg.name, cfg.size, cfg.channels)
+  return decoded.Source({"name": cfg.name}, 5000, [str(digit) for digit in range(10)], examples)
