@@ -1,0 +1,56 @@
+"""Exports a trained model for TF Serving: verified, with warm-up, as the next version.
+
+  python -m aigc_tf.export --model=dcgan_mnist --out=exports
+
+writes exports/dcgan_mnist/1/ (a SavedModel, complete or not at all) and, beside it, the server's
+models.config, monitoring.config and batching.config. The command to serve it is printed last.
+"""
+
+import os
+import sys
+
+from absl import flags
+
+from aigc_tf import command
+from aigc_tf.errors import UserError
+
+
+def define(values):
+  flags.DEFINE_string("model", None, "Published model or run folder.", flag_values=values)
+  flags.DEFINE_string("out", None, "Export root; models share it.", flag_values=values)
+  flags.DEFINE_integer("version", None, "Version number; default: the next free one.",
+                       flag_values=values)
+
+
+def run(values):
+  if not values.model or not values.out:
+    raise UserError("say what to export and where: --model=NAME_OR_DIR --out=DIR")
+  from aigc_tf import runs  # TensorFlow: late, so that --help is fast
+  from aigc_tf.serving import deployment
+  from aigc_tf.serving import savedmodel
+  name = runs.describe(values.model).name
+  path = savedmodel.export(runs.load_model(values.model), values.out, name, values.version,
+                           {"recipe": name})
+  _report(path, savedmodel.read_manifest(path))
+  print(f"next: {deployment.command(values.out)}")
+
+
+def _report(path, manifest):
+  size = sum(os.path.getsize(os.path.join(path, file)) for file in manifest["files"])
+  print(f"exported to {path} ({size / 1e6:.1f} MB)")
+  for key, signature in manifest["signatures"].items():
+    print(f"  {key}: {_tensors(signature['inputs'])} -> {_tensors(signature['outputs'])}")
+  print(manifest["verification"])
+
+
+def _tensors(tensors):
+  return ", ".join(f"{key} {info['dtype']}[{','.join(map(str, info['shape']))}]"
+                   for key, info in tensors.items())
+
+
+def main(argv=None):
+  return command.main(argv, __doc__, define, run)
+
+
+if __name__ == "__main__":
+  sys.exit(main())
