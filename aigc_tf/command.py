@@ -46,11 +46,16 @@ def _describe(flag):
 
 
 def main(argv, doc, define, run):
-  """Parses, runs, and turns a user's mistake into one line. Returns the exit status."""
+  """Parses and runs a command. Returns the exit status."""
+  return guarded(lambda: run(parse(list(sys.argv if argv is None else argv), doc, define)))
+
+
+def guarded(function):
+  """Runs a command's work; a user's mistake becomes one line. Returns the exit status."""
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported
   os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
   try:
-    return run(parse(list(sys.argv if argv is None else argv), doc, define)) or 0
+    return function() or 0
   except UserError as error:
     print("error: " + " ".join(str(error).split()), file=sys.stderr)
     return EXIT_MISTAKE

@@ -105,25 +105,25 @@ def _import(stem):
   return module
 
 
-def from_argv(argv):
+def split_argv(argv):
   """Takes --recipe and --recipe.KEY=VALUE out of a command line.
 
   argv: list of str, argv[0] the program.
-  Returns: (recipe name, ConfigDict, argv without them).  Raises: UserError.
+  Returns: (recipe name, list of "--recipe.KEY=VALUE", argv without both).
   """
-  name, overrides, rest = DEFAULT, [], [argv[0]]
+  name, overrides, rest = DEFAULT, [], argv[:1]
   words = iter(argv[1:])
   for word in words:
     flag = word.lstrip("-") if word.startswith("-") else ""
     if flag == "recipe":
       name = next(words, "")
     elif flag.startswith("recipe="):
-      name = flag.split("=", 1)[1]
+      name = flag.removeprefix("recipe=")
     elif flag.startswith("recipe."):
       overrides.append("--" + flag)
     else:
       rest.append(word)
-  return name, override(load(name), overrides), rest
+  return name, overrides, rest
 
 
 def override(config, words):

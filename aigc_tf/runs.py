@@ -1,0 +1,110 @@
+"""Run folders and published models: everything a command needs to know, read from one folder."""
+
+import dataclasses
+import json
+import os
+import pathlib
+from typing import Any
+
+from aigc_tf import recipe
+from aigc_tf.errors import UserError
+
+WEIGHTS = "model.weights.h5"
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """A run folder, or a published model's folder, as its recipe.json tells it."""
+  name: str            # the recipe's name, with ":tiny" if so
+  folder: pathlib.Path
+  config: Any          # ConfigDict of the frozen recipe
+  spec: dict           # what the data told the model
+  record: dict         # the whole recipe.json
+
+  @property
+  def is_published(self):
+    return (self.folder / WEIGHTS).is_file()
+
+
+def default_folder(name):
+  """runs/dcgan_mnist; the tiny variant has a folder of its own."""
+  return pathlib.Path("runs") / pathlib.Path(name.replace(":", "_")).name.removesuffix(".py")
+
+
+def weights_folder():
+  """Where the published weights lie."""
+  return recipe.zoo_folder() / "weights"
+
+
+def published():
+  """Names of the published models, sorted."""
+  return sorted(p.parent.name for p in weights_folder().glob(f"*/{WEIGHTS}"))
+
+
+def describe(name_or_dir):
+  """The Run of a published name or a run folder.  Raises: UserError."""
+  folder = pathlib.Path(name_or_dir)
+  if not (folder / "recipe.json").is_file():
+    folder = weights_folder() / str(name_or_dir)
+  if not (folder / "recipe.json").is_file():
+    raise UserError(_no_such_model(str(name_or_dir)))
+  return read(folder)
+
+
+def _no_such_model(name):
+  if pathlib.Path(name).is_dir():
+    return f"{name} is not a run folder: it has no recipe.json"
+  if name in recipe.names():
+    return (f"{name} has no published weights: train it with "
+            f"python -m aigc_tf.train --recipe={name}, then use --model=runs/{name}")
+  return f"no model {name!r}: give a run folder, or one of {', '.join(published()) or 'none yet'}"
+
+
+def read(folder):
+  """The Run of a folder that has a recipe.json."""
+  folder = pathlib.Path(folder)
+  try:
+    record = json.loads((folder / "recipe.json").read_text())
+    return Run(record["name"], folder, recipe.from_json(record["recipe"]), record["spec"], record)
+  except (OSError, ValueError, KeyError) as error:
+    raise UserError(f"{folder / 'recipe.json'} cannot be read ({error!r}); "
+                    "remove the folder to start again") from error
+
+
+def write_record(folder, record):
+  """Writes recipe.json, whole or not at all."""
+  temporary = pathlib.Path(folder) / ".recipe.json"
+  temporary.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+  os.replace(temporary, pathlib.Path(folder) / "recipe.json")
+
+
+def build_model(config, spec):
+  """The model of a recipe, untrained.  Raises: UserError for unknown models and keywords."""
+  import importlib
+  keywords = dict(config.model)
+  name = keywords.pop("name")
+  try:
+    module = importlib.import_module(f"aigc_tf.models.{name}")
+  except ModuleNotFoundError as error:
+    if error.name != f"aigc_tf.models.{name}":
+      raise
+    raise UserError(f"model.name={name!r}: there is no aigc_tf/models/{name}.py") from error
+  return module.Model(spec=spec, **keywords)
+
+
+def load_model(name_or_dir):
+  """The trained model: averaged weights of the best checkpoint, or of the newest if none is best.
+
+  name_or_dir: a published name or a run folder.  Raises: UserError.
+  """
+  run = describe(name_or_dir)
+  model = build_model(run.config, run.spec)
+  if run.is_published:
+    try:
+      model.load_weights(str(run.folder / WEIGHTS))
+    except (OSError, ValueError, KeyError) as error:
+      raise UserError(f"the weights in {run.folder} cannot be read: {error}") from error
+    return model
+  from aigc_tf.training import checkpoints
+  checkpoints.read_twin(run.folder / "checkpoints", model)
+  return model

@@ -1,0 +1,76 @@
+"""Measures a trained model: held-out losses, and its samples against real examples."""
+
+import importlib
+
+import numpy as np
+import tensorflow as tf
+
+from aigc_tf.metrics import features
+from aigc_tf.metrics import images as image_metrics
+
+BATCH_ROWS = 256
+FIRST_SEED = 1_000_000  # away from the seeds of previews and of whoever looks at samples
+
+
+def evaluate(model, config, spec, num):
+  """Everything that can be said of a model in numbers.
+
+  model: with averaged weights.  config: recipe.  spec: what the model was built from.
+  num: int, samples to generate.  Returns: list of Measurement.  Raises: UserError.
+  """
+  data = importlib.import_module(f"aigc_tf.data.{config.data.modality}")
+  measured = list(held_out_losses(model, config, data))
+  return measured + _MODALITIES[config.data.modality](model, config, spec, num, data)
+
+
+def held_out_losses(model, config, data):
+  """Means of test_step's scalars over the test split, if the model was not trained on it."""
+  if config.data.split != "train":
+    return
+  rows = data.num_examples(config.data, "test")
+  batches = data.load(config.data, "test", 0, 0)
+  count = max(rows // config.data.batch_size, 1)
+  totals: dict = {}
+  step = tf.function(model.test_step)
+  for batch in batches.take(count):
+    for name, value in step(batch).items():
+      totals[name] = totals.get(name, 0.0) + float(value) / count
+  signature = f"ref:{config.data.name}-test|n:{count * config.data.batch_size}"
+  for name, value in totals.items():
+    yield image_metrics.Measurement(f"test_{name}", value, f"test_{name}|{signature}")
+
+
+def generate_images(model, num, label=None):
+  """num images from consecutive seeds.  Returns: uint8[N, H, W, C]."""
+  from aigc_tf.nn import image_codec
+
+  @tf.function(reduce_retracing=True)
+  def sample(seed, label):
+    knobs = {} if label is None else {"label": label}
+    return image_codec.to_uint8(model.generate(seed, **knobs)["image"])
+
+  parts = []
+  for start in range(0, num, BATCH_ROWS):
+    rows = slice(start, min(start + BATCH_ROWS, num))
+    seed = tf.range(FIRST_SEED + rows.start, FIRST_SEED + rows.stop, dtype=tf.int64)
+    parts.append(sample(seed, None if label is None else tf.constant(label[rows])).numpy())
+  return np.concatenate(parts)
+
+
+def _evaluate_images(model, config, spec, num, data):
+  net = features.by_name(config.evaluate.features, spec)
+  label = None
+  if getattr(model, "num_classes", 0):
+    label = np.arange(num, dtype=np.int32) % model.num_classes
+  training = data.arrays(config.data, config.data.split)["image"]
+  is_held_out = config.data.split == "train"
+  reference = None if is_held_out else net.reference()
+  if reference is None:
+    reference = data.arrays(config.data, "test")["image"] if is_held_out else training
+  made = generate_images(model, num, label)
+  classes = label if net.num_classes else None
+  return image_metrics.report(made, reference, net, labels=classes,
+                              training=training if reference is not training else None)
+
+
+_MODALITIES = {"images": _evaluate_images}

@@ -1,0 +1,322 @@
+"""The training loop: from a recipe to a run folder, resumable at any moment.
+
+Around the compiled chunks of `step.py` come, each at its own interval: log, preview, evaluation,
+checkpoint, health. A chunk lasts about a second, because signals wait for it, and never crosses an
+interval; where it ends does not change a single number.
+"""
+
+import importlib
+import signal
+import time
+
+import keras
+import tensorflow as tf
+import tqdm
+
+from aigc_tf import recipe
+from aigc_tf import runs
+from aigc_tf import samples
+from aigc_tf.errors import UserError
+from aigc_tf.training import checkpoints
+from aigc_tf.training import devices
+from aigc_tf.training import ema
+from aigc_tf.training import evaluation
+from aigc_tf.training import health
+from aigc_tf.training import jit
+from aigc_tf.training import metrics_log
+from aigc_tf.training import record
+from aigc_tf.training import step as compiled
+from aigc_tf.training import tensorboard
+
+CHUNK_SECONDS = 1.0
+MAX_ROLLBACKS = 3
+NUM_PREVIEWS = 64
+
+
+def train(name, config, folder):
+  """Trains, or goes on with, the run in `folder`.
+
+  name: the recipe's name.  config: its ConfigDict.  folder: pathlib.Path.
+  Returns: exit status, 0 when all steps are done, 128 + signal when stopped by one.
+  Raises: UserError.
+  """
+  strategy = devices.strategy(config.train.strategy, config.train.cpu_devices)
+  record.check_settings(config, strategy)
+  try:
+    return Loop(name, config, folder, strategy).run()
+  except tf.errors.UnavailableError as error:
+    raise UserError("another worker has stopped: start the same command again on all hosts; "
+                    "the run goes on from its last checkpoint") from error
+  except OSError as error:
+    raise UserError(f"cannot write to {folder}: {error.strerror or error}; nothing that was saved "
+                    "is lost: free some space and start the same command again") from error
+
+
+class Loop:
+  """One training process. All state that must survive is in `self.checkpoints`."""
+
+  def __init__(self, name, config, folder, strategy):
+    self.name, self.config, self.folder, self.strategy = name, config, folder, strategy
+    self.is_chief = devices.is_chief(strategy)
+    self.data = importlib.import_module(f"aigc_tf.data.{config.data.modality}")
+    spec = self.data.spec(config.data)
+    self.spec = record.model_spec(spec)
+    self.record = record.open_folder(name, config, folder, spec, self.is_chief)
+    self._build()
+    self.log = metrics_log.MetricsLog(folder / "metrics.jsonl")
+    self.alarms = health.Alarms()
+    self.signal = None
+    self.state = {"rollbacks": 0, "best": None, "since_best": 0, "seconds": 0.0}
+
+  def _build(self):
+    config = self.config
+    keras.config.set_dtype_policy(config.train.precision)
+    keras.utils.set_random_seed(config.seed)
+    with self.strategy.scope():
+      self.model = runs.build_model(config, self.spec)
+      self.model.compile(**config.compile)
+      self.twin = runs.build_model(config, self.spec)
+      ema.copy(self.twin, self.model)
+    update = self.model.gradient_step
+    update.micro_batches, update.clip_norm = config.train.micro_batches, config.train.clip_norm
+    self.steps = compiled.CompiledSteps(
+        self.strategy, self.model, self.twin, config.train.ema_decay)
+    self.checkpoints = checkpoints.Checkpoints(
+        self.folder / "checkpoints", tf.train.Checkpoint(**self.steps.variables()),
+        config.train.keep)
+
+  # --- the run
+
+  def run(self):
+    """From the last checkpoint, or the start, to the last step."""
+    self._resume()
+    self._resolve_jit()
+    self.board = None
+    if self.is_chief:
+      self.board = tensorboard.Board(self.folder, self.config.train.max_event_mb)
+      self.board.hyper_parameters(self.config)
+    self._say(record.headline(self))
+    handlers = {s: signal.signal(s, self._on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+      self._run_steps()
+    finally:
+      for number, handler in handlers.items():
+        signal.signal(number, handler)
+      if self.board:
+        self.board.close()
+    if self.signal:
+      self._say(f"stopped at step {self._step()}, saved; start the same command again to go on")
+      return 128 + self.signal
+    self._say(record.next_commands(self))
+    return 0
+
+  def _resume(self):
+    state = self.checkpoints.restore_newest(self._say)
+    if state is None:
+      self._save_checkpoint()
+    else:
+      self.state.update(state)
+    step = self._step()
+    if self.is_chief:
+      self.log.cut(step)
+    if step:
+      self._say(f"going on from step {step}")
+    self._restart_data()
+
+  def _restart_data(self):
+    data, seed, position = self.config.data, self.config.seed, int(self.steps.position)
+
+    def load(context=None):
+      return self.data.load(data, data.split, seed, position, context)
+
+    if self.strategy.num_replicas_in_sync == 1:
+      self.iterator = iter(load())
+    else:
+      self.iterator = iter(self.strategy.distribute_datasets_from_function(load))
+
+  def _resolve_jit(self):
+    setting = self.record.get("jit") or self.config.train.jit
+    if setting == "auto":
+      batch = next(iter(self.data.load(self.config.data, self.config.data.split, 0, 0)))
+      setting = jit.fastest(self.model, batch, self.strategy)
+    jit.check(setting, self.model, self.strategy)
+    self.model.gradient_step.jit = setting == "on"
+    if self.is_chief and self.record.get("jit") != setting:
+      self.record["jit"] = setting  # kept: another choice would change the last bits on resume
+      runs.write_record(self.folder, self.record)
+
+  def _run_steps(self):
+    chunk = 1
+    last = self.config.train.steps
+    self.started = self.logged_at = time.time() - self.state["seconds"], time.time()
+    self.logged_at, self.wait_s, self.steps_since_log = time.time(), 0.0, 0
+    self.started = time.time() - self.state["seconds"]
+    with self._progress_bar(last) as bar:
+      while self._step() < last and not self.signal and not self._is_stale():
+        before, start = self._step(), time.time()
+        self._profile(before)
+        is_finite, wait_s = self.steps(self.iterator, min(chunk, self._until_event(before)))
+        if not is_finite:
+          self._roll_back()
+          bar.n = self._step()
+          continue
+        done, seconds = self._step() - before, time.time() - start
+        if chunk > 1 or before:  # the very first one is mostly tracing
+          chunk = max(1, min(500, int(CHUNK_SECONDS * done / seconds)))
+        else:
+          chunk = 2
+        self.wait_s += wait_s
+        self.steps_since_log += done
+        bar.update(done)
+        self._events(bar)
+    if self._step() not in (self._saved_step, 0):
+      self._save_checkpoint()
+
+  def _progress_bar(self, last):
+    return tqdm.tqdm(total=last, initial=self._step(), unit="step", dynamic_ncols=True,
+                     disable=None if self.is_chief else True)  # None: only on a terminal
+
+  def _intervals(self):
+    train = self.config.train
+    return {"log": train.log_every, "preview": train.preview_every,
+            "evaluate": train.evaluate_every, "checkpoint": train.checkpoint_every}
+
+  def _until_event(self, step):
+    train = self.config.train
+    ends = [train.steps] + [step - step % every + every for every in self._intervals().values()
+                            if every]
+    ends += [edge for edge in train.profile_steps if edge > step]
+    return min(ends) - step
+
+  def _events(self, bar):
+    step = self._step()
+    due = {name for name, every in self._intervals().items()
+           if every and (step % every == 0 or step == self.config.train.steps)}
+    if "log" in due:
+      self._write_log(step, bar)
+    if "preview" in due and self.is_chief:
+      self._preview(step)
+    if "evaluate" in due:
+      self._evaluate(step)
+    if "checkpoint" in due:
+      self._save_checkpoint()
+
+  # --- events
+
+  def _write_log(self, step, bar):
+    now = time.time()
+    seconds, self.logged_at = now - self.logged_at, now
+    times = {"time/images_per_s": self.steps_since_log * self.config.data.batch_size / seconds,
+             "time/data_wait": self.wait_s / seconds,
+             "time/seconds": now - self.started}
+    self.wait_s, self.steps_since_log = 0.0, 0
+    scalars = self.steps.means()
+    self.steps.reset()
+    self._write(step, {**scalars, **times})
+    text = (f"loss {scalars['loss']:.4f}, {times['time/images_per_s']:.0f} rows/s, "
+            f"data wait {100 * times['time/data_wait']:.1f} %")
+    bar.set_postfix_str(text, refresh=False)
+    if bar.disable:
+      left = (self.config.train.steps - step) * seconds / max(self.config.train.log_every, 1)
+      self._say(f"step {step}/{self.config.train.steps}: {text}, {left / 60:.1f} min left")
+
+  def _write(self, step, scalars):
+    """Scalars of one moment to metrics.jsonl, TensorBoard and the alarms."""
+    if not self.is_chief:
+      return
+    self.log.append(step, scalars)
+    self.board.scalars(step, scalars)
+    for alarm in self.alarms.check(scalars):
+      self._say(f"alarm at step {step}: {alarm}")
+      self.board.text(step, "alarm", alarm)
+
+  def _preview(self, step):
+    config = self.config
+    batch = next(iter(self.data.load(config.data, config.data.split, config.seed, 0)))
+    named = self.twin.previews(batch, tf.range(NUM_PREVIEWS, dtype=tf.int64))
+    for name, outputs in named.items():
+      suffix = "" if name == "samples" else f"_{name}"
+      samples.write_preview(self.folder / "samples" / f"step_{step:06d}{suffix}", outputs)
+      if "image" in outputs:
+        self.board.image(step, name, outputs["image"].numpy())
+    self._write(step, health.sample_scalars(named, batch))
+
+  def _evaluate(self, step):
+    config = self.config.evaluate
+    values = {}
+    if self.is_chief:
+      measured = evaluation.evaluate(self.twin, self.config, self.spec, config.num)
+      values = {f"evaluate/{m.name}": m.value for m in measured}
+      self._write(step, values)
+    value = values.get(f"evaluate/{config.metric}")
+    if value is None:
+      return
+    best = self.state["best"]
+    sign = 1.0 if config.mode == "max" else -1.0
+    if best is None or sign * value > sign * best["value"]:
+      self.state.update(best={"step": step, "value": value}, since_best=0)
+      self.checkpoints.save_best(self._state())
+    else:
+      self.state["since_best"] += 1
+
+  def _is_stale(self):
+    patience = self.config.train.early_stop_evaluations
+    if not patience or self.state["since_best"] < patience:
+      return False
+    self._say(f"stopping at step {self._step()}: no better {self.config.evaluate.metric} in "
+              f"{patience} evaluations; the best was at step {self.state['best']['step']}")
+    return True
+
+  def _profile(self, step):
+    first, last = self.config.train.profile_steps
+    if not last or not self.board:
+      return
+    if step == first:
+      self.board.start_profile()
+    elif step == last:
+      self.board.stop_profile()
+
+  # --- saving, and what needs it
+
+  def _state(self):
+    seconds = time.time() - self.started if hasattr(self, "started") else 0.0
+    return {**self.state, "step": self._step(), "position": int(self.steps.position),
+            "seconds": seconds, "names": self.steps.names}
+
+  def _save_checkpoint(self):
+    step = self._step()
+    self._saved_step = step
+    if self.state["rollbacks"] and step > self.state["rollback_step"]:
+      self.state["rollbacks"] = 0  # past the bad place
+    if self.is_chief:
+      self.checkpoints.save(step, self.state["rollbacks"], self._state())
+
+  def _roll_back(self):
+    step, position = self._step(), int(self.steps.position)
+    names = ", ".join(self.steps.non_finite())
+    rollbacks = self.state["rollbacks"] + 1
+    if rollbacks > MAX_ROLLBACKS:
+      raise UserError(f"{names} not finite at step {step}, for the fourth time: lower the learning "
+                      "rates of the compile group, or set train.clip_norm=1.0")
+    self.checkpoints.restore_newest(self._say)
+    self._say(f"{names} not finite at step {step}: back to step {self._step()}, "
+              f"skipping the data up to batch {position}")
+    self.state.update(rollbacks=rollbacks, rollback_step=self._step())
+    self.steps.position.assign(position)
+    if self.is_chief:
+      self.log.cut(self._step())
+    self._save_checkpoint()
+    self._restart_data()
+
+  def _on_signal(self, number, frame):
+    del frame
+    if self.signal:
+      raise KeyboardInterrupt
+    self.signal = number
+
+  def _step(self):
+    return int(self.steps.step)
+
+  def _say(self, text):
+    if self.is_chief:
+      tqdm.tqdm.write(text)

@@ -1,0 +1,92 @@
+"""recipe.json of a run folder, and the sentences a run begins and ends with."""
+
+import platform
+
+import keras
+import tensorflow as tf
+
+import aigc_tf
+from aigc_tf import recipe
+from aigc_tf import runs
+from aigc_tf.errors import UserError
+from aigc_tf.training import devices
+
+_DATA_ONLY = ("fingerprint", "num_examples")  # facts of the data that a model does not need
+
+
+def check_settings(config, strategy):
+  """Raises: UserError for settings that contradict each other."""
+  rows, train = config.data.batch_size, config.train
+  parts = strategy.num_replicas_in_sync * train.micro_batches
+  if rows % parts:
+    raise UserError(f"data.batch_size={rows} cannot be cut into {parts} equal parts "
+                    f"({strategy.num_replicas_in_sync} devices, {train.micro_batches} "
+                    f"micro-batches); try --recipe.data.batch_size={-(-rows // parts) * parts}")
+  if train.precision not in ("float32", "mixed_bfloat16"):
+    raise UserError(f"train.precision={train.precision!r}: choose float32 or mixed_bfloat16")
+  for key in ("log_every", "checkpoint_every"):
+    if train[key] < 1:
+      raise UserError(f"train.{key}={train[key]}: must be at least 1")
+
+
+def model_spec(spec):
+  """What of the data's spec the model is built from."""
+  return {key: value for key, value in spec.items() if key not in _DATA_ONLY}
+
+
+def open_folder(name, config, folder, spec, is_chief):
+  """Creates the run folder, or checks that it was made by this recipe on this data.
+
+  Returns: the content of its recipe.json.  Raises: UserError with the differences.
+  """
+  if (folder / "recipe.json").exists():
+    run = runs.read(folder)
+    changed = recipe.differences(run.config, config)
+    if changed:
+      raise UserError(f"{folder} was trained with another recipe ({'; '.join(changed)}): give "
+                      "another --workdir, or put these keys back")
+    if run.record["data"] != _data_facts(spec):
+      raise UserError(f"{folder} was trained on other data (now {spec.get('num_examples')} "
+                      "examples, and their fingerprint differs): give another --workdir")
+    if is_chief:  # free keys may have changed
+      runs.write_record(folder, {**run.record, "recipe": recipe.to_json(config)})
+    return {**run.record, "recipe": recipe.to_json(config)}
+  content = {
+      "name": name,
+      "recipe": recipe.to_json(config),
+      "spec": model_spec(spec),
+      "data": _data_facts(spec),
+      "versions": {"aigc_tf": aigc_tf.__version__, "tensorflow": tf.__version__,
+                   "keras": keras.__version__, "python": platform.python_version()},
+      "device": devices.describe(),
+  }
+  if is_chief:
+    (folder / "samples").mkdir(parents=True, exist_ok=True)
+    runs.write_record(folder, content)
+  return content
+
+
+def _data_facts(spec):
+  return {key: spec[key] for key in _DATA_ONLY if key in spec}
+
+
+def headline(loop):
+  """What is trained on what, where it goes, how to watch it."""
+  config, spec = loop.config, loop.spec
+  size = " x ".join(str(spec[key]) for key in ("size", "size", "channels") if key in spec)
+  replicas = loop.strategy.num_replicas_in_sync
+  where = f"{replicas} devices" if replicas > 1 else devices.describe()
+  return (f"{loop.name}: {config.model.name} with {loop.model.count_params() / 1e6:.2f} M "
+          f"parameters on {loop.record['data'].get('num_examples', '?')} examples of "
+          f"{config.data.name} ({size}), batch {config.data.batch_size}, {where}, "
+          f"{config.train.precision}, jit {loop.record['jit']}\n"
+          f"folder {loop.folder}; watch it with: tensorboard --logdir {loop.folder.parent}")
+
+
+def next_commands(loop):
+  """Printed at the end."""
+  seconds = loop.state["seconds"] if not hasattr(loop, "started") else loop._state()["seconds"]
+  return (f"done: {loop._step()} steps in {seconds / 60:.1f} min; pictures in "
+          f"{loop.folder / 'samples'}\nnext: python -m aigc_tf.generate --model={loop.folder} "
+          f"--out=out\n      python -m aigc_tf.evaluate --model={loop.folder}\n"
+          f"      python -m aigc_tf.export --model={loop.folder} --out=exports")

@@ -1,0 +1,56 @@
+"""What TensorBoard shows of a run: scalars, pictures, hyper-parameters, alarms, a profile."""
+
+import pathlib
+
+import numpy as np
+from tensorboard.plugins.hparams import api as hparams
+import tensorflow as tf
+
+from aigc_tf import recipe
+from aigc_tf import samples
+
+
+class Board:
+  """Writes event files into the run folder.  max_event_mb: pictures stop beyond this size."""
+
+  def __init__(self, folder, max_event_mb):
+    self.folder, self.max_bytes = pathlib.Path(folder), max_event_mb * 2**20
+    self.writer = tf.summary.create_file_writer(str(folder), flush_millis=10_000)
+    self.is_full = False
+
+  def hyper_parameters(self, config):
+    """The recipe's numbers, words and switches; other kinds HParams cannot hold."""
+    flat = {key: value for key, value in recipe.flatten(config).items()
+            if isinstance(value, (bool, int, float, str))}
+    with self.writer.as_default(step=0):
+      hparams.hparams(flat)
+
+  def scalars(self, step, values):
+    """values: {name: float}."""
+    with self.writer.as_default(step=step):
+      for name, value in values.items():
+        tf.summary.scalar(name, value)
+
+  def text(self, step, name, value):
+    with self.writer.as_default(step=step):
+      tf.summary.text(name, value)
+
+  def image(self, step, name, image):
+    """image: f32[N, H, W, C], shown as one grid. Left out once the files are full."""
+    if self.is_full or self._bytes() > self.max_bytes:
+      self.is_full = True
+      return
+    with self.writer.as_default(step=step):
+      tf.summary.image(name, samples.grid(image)[np.newaxis])
+
+  def _bytes(self):
+    return sum(p.stat().st_size for p in self.folder.glob("events.*"))
+
+  def start_profile(self):
+    tf.profiler.experimental.start(str(self.folder))
+
+  def stop_profile(self):
+    tf.profiler.experimental.stop()
+
+  def close(self):
+    self.writer.close()
