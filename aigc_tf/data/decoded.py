@@ -23,16 +23,23 @@ FORMAT = 1  # of the decoded folders: raise it when the same source would decode
 class Source(NamedTuple):
   """Where images come from.
 
-  key: what JSON can hold, the same as long as the examples are.  num_examples: int, at most.
-  class_names: list of str, [] without labels.
-  examples: function() -> iterable of (uint8[H, W, C], int label, bool is_test).
-  problems: function() -> list of (file, why it was skipped), complete after `examples` is read.
+  key: what JSON can hold, the same as long as the examples are.
+  open: function() -> Opened, called only where the decoded images are not in the cache.
   """
   key: dict
+  open: object
+
+
+class Opened(NamedTuple):
+  """num_examples: int, at most.  class_names: list of str, [] without labels.
+
+  examples: iterable of (uint8[H, W, C], int label, bool is_test).
+  problems: list of (file, why it was skipped), complete after `examples` is read.
+  """
   num_examples: int
   class_names: list
   examples: object
-  problems: object = list
+  problems: list = []
 
 
 class Decoded(NamedTuple):
@@ -62,16 +69,17 @@ def open_or_make(source, size, channels):
 
 def _make(source, folder, text):
   images, labels, held_out = [], [], []
-  for image, label, is_test in source.examples():
+  opened = source.open()
+  for image, label, is_test in opened.examples:
     images.append(image)
     labels.append(label)
     held_out.append(is_test)
   np.save(folder / "image.npy", np.stack(images))
   np.savez(folder / "rest.npz", label=np.array(labels, np.int32), held_out=np.array(held_out))
-  problems = source.problems()
-  _tell(problems, len(images))
+  _tell(opened.problems, len(images))
   (folder / "meta.json").write_text(json.dumps(
-      {"settings": json.loads(text), "class_names": source.class_names, "problems": problems},
+      {"settings": json.loads(text), "class_names": opened.class_names,
+       "problems": opened.problems},
       indent=1))
 
 
@@ -87,7 +95,7 @@ def _tell(problems, num_kept):
 def _open(folder):
   with open(f"{folder}/meta.json", encoding="utf-8") as file:
     meta = json.load(file)
-  images = np.load(f"{folder}/image.npy")
+  images = np.load(f"{folder}/image.npy", mmap_mode="r")
   with np.load(f"{folder}/rest.npz") as rest:
     labels, held_out = rest["label"], rest["held_out"]
   return Decoded(images, labels, held_out, meta["class_names"], fingerprint(images, labels))

@@ -6,7 +6,9 @@ is then one gather by index, a conversion and the augmentations that are switche
 Axes: B global rows a step, b rows of one batch here, N examples, H W pixels, C channels.
 """
 
+import hashlib
 import importlib.util
+import pathlib
 
 import numpy as np
 import tensorflow as tf
@@ -115,8 +117,14 @@ def _source(cfg):
 
 
 def _own(cfg):
-  file = importlib.util.find_spec(f"aigc_tf.data.builders.{cfg.name}").origin
-  def examples():
-    from aigc_tf.data import tfds_source  # seconds to import, needed to decode only
-    return tfds_source.own_examples(cfg.name, cfg.size, cfg.channels)
-  return decoded.Source({"name": cfg.name}, 5000, [str(digit) for digit in range(10)], examples)
+  def open_source():
+    from aigc_tf.data import tfds_source  # takes seconds to import, and only decoding needs it
+    return tfds_source.open_own(cfg.name, cfg.size, cfg.channels)
+  return decoded.Source({"name": cfg.name, "builder": _builder_hash(cfg.name)}, open_source)
+
+
+def _builder_hash(name):
+  # The builder's text and its packages' versions: what its examples depend on.
+  file = pathlib.Path(importlib.util.find_spec(f"aigc_tf.data.builders.{name}").origin)
+  versions = [packages.PACKAGES[package].version for package in packages.DATA_SETS[name]]
+  return hashlib.sha256(file.read_bytes() + " ".join(versions).encode()).hexdigest()

@@ -10,32 +10,53 @@ import io
 from absl import logging
 import tensorflow_datasets as tfds
 
+from aigc_tf.data import decoded
 from aigc_tf.data import packages
+from aigc_tf.data import pipeline
 from aigc_tf.data import pixels
 
 
-def own_examples(name, size, channels):
-  """Examples of one of our own builders, prepared first where needed.
+def open_own(name, size, channels):
+  """One of our own builders, prepared first where needed.
 
-  name: a file in data/builders.  Yields: (uint8[size, size, channels], int label, bool is_test).
+  name: a file in data/builders.  Returns: decoded.Opened.
   """
   module = importlib.import_module(f"aigc_tf.data.builders.{name}")
-  builder = module.Builder(data_dir=str(packages.cache_dir() / "tfds"))
-  _prepare_quietly(builder)
-  for split in ("train", "test"):
+  config = module.config_for(size) if hasattr(module, "config_for") else None
+  builder = module.Builder(data_dir=str(packages.cache_dir() / "tfds"), config=config)
+  with _quiet():
+    builder.download_and_prepare()
+  return _open(builder, size, channels)
+
+
+def _open(builder, size, channels):
+  features = builder.info.features
+  label = next((key for key, feature in features.items()
+                if isinstance(feature, tfds.features.ClassLabel)), None)
+  return decoded.Opened(
+      num_examples=sum(split.num_examples for split in builder.info.splits.values()),
+      class_names=list(features[label].names) if label else [],
+      examples=_examples(builder, label, size, channels))
+
+
+def _examples(builder, label, size, channels):
+  own_test = "test" in builder.info.splits
+  for split in builder.info.splits:
     for example in tfds.as_numpy(builder.as_dataset(split=split)):
-      yield (pixels.fit_array(example["image"], size, channels), int(example["label"]),
-             split == "test")
+      image = example["image"]
+      is_test = split == "test" if own_test else pipeline.is_test(image.tobytes())
+      yield pixels.fit_array(image, size, channels), int(example[label]) if label else 0, is_test
 
 
-def _prepare_quietly(builder):
+@contextlib.contextmanager
+def _quiet():
   # TFDS prints bars and boxes even for data that takes a second.
   level = logging.get_verbosity()
   logging.set_verbosity(logging.ERROR)
   tfds.disable_progress_bar()
   try:
     with contextlib.redirect_stdout(io.StringIO()):
-      builder.download_and_prepare()
+      yield
   finally:
     tfds.enable_progress_bar()
     logging.set_verbosity(level)
