@@ -6,9 +6,12 @@ A command is a module with a docstring (its help), `define(values)`, `run(values
     return command.main(argv, __doc__, define, run)
 """
 
+import contextlib
 import os
+import pathlib
 import signal
 import sys
+import tempfile
 
 from absl import flags
 
@@ -48,6 +51,39 @@ def _describe(flag):
 def main(argv, doc, define, run):
   """Parses and runs a command. Returns the exit status."""
   return guarded(lambda: run(parse(list(sys.argv if argv is None else argv), doc, define)))
+
+
+def make_folder(name):
+  """Creates a folder with its parents.  Returns: pathlib.Path.  Raises: UserError."""
+  folder = pathlib.Path(name)
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise UserError(f"cannot create the folder {folder}: {error.strerror}; "
+                    "name another one") from error
+  return folder
+
+
+def import_tensorflow():
+  """Imports TensorFlow without its notes about this machine's libraries and absent GPUs.
+
+  They come from C++ before any log level is read, so the file descriptor itself is held back;
+  should the import fail, they are shown.
+  """
+  with tempfile.TemporaryFile() as held, contextlib.ExitStack() as stack:
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    stack.callback(os.close, stderr)
+    os.dup2(held.fileno(), 2)
+    try:
+      import tensorflow as tf
+      tf.config.list_physical_devices()
+    except BaseException:
+      held.seek(0)
+      os.write(stderr, held.read())
+      raise
+    finally:
+      os.dup2(stderr, 2)
 
 
 def guarded(function):

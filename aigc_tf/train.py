@@ -9,14 +9,12 @@ Started again, it goes on where it was stopped, bit by bit. Any key of the recip
 --recipe.KEY=VALUE; the recipe itself is in zoo/NAME.py.
 """
 
-import pathlib
 import sys
 
 from absl import flags
 
 from aigc_tf import command
 from aigc_tf import recipe
-from aigc_tf.errors import UserError
 
 
 def define(values):
@@ -26,14 +24,10 @@ def define(values):
 
 
 def run(name, config, workdir):
+  command.import_tensorflow()
   from aigc_tf import runs
   from aigc_tf.training import loop
-  folder = pathlib.Path(workdir) if workdir else runs.default_folder(name)
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise UserError(f"cannot create the run folder {folder}: {error.strerror}; "
-                    "give another --workdir") from error
+  folder = command.make_folder(workdir or runs.default_folder(name))
   return loop.train(name, config, folder)
 
 

@@ -24,6 +24,7 @@ from aigc_tf.errors import UserError
 from aigc_tf.nn import gradients
 from aigc_tf.nn import image_codec
 from aigc_tf.nn import interpolation
+from aigc_tf.nn import pyramid
 from aigc_tf.nn import random
 from aigc_tf.nn.schedules import WarmupCosine
 
@@ -54,21 +55,9 @@ LOSSES = {
 # --- networks
 
 
-def num_doublings(size):
-  """How often the smallest map (3 to 7 pixels) is doubled to reach `size` pixels."""
-  if size < 8 or size % 4:
-    near = max(8, round(size / 4) * 4)
-    raise UserError(f"size={size}: DCGAN needs a multiple of 4, at least 8; "
-                    f"try --recipe.data.size={near}")
-  doublings = 0
-  while size % 2 == 0 and size > 7:
-    size, doublings = size // 2, doublings + 1
-  return doublings
-
-
 def build_generator(*, size, channels, latent_dim, num_classes, width):
   """f32[B, Z + K] -> f32[B, H, W, C] in [-1, 1]. Figure 1 of the paper; `width` at full size."""
-  doublings = num_doublings(size)
+  doublings = pyramid.num_doublings(size)
   smallest = size // 2**doublings
   first_width = width * 2**(doublings - 1)
   x = inputs = layers.Input((latent_dim + num_classes,))
@@ -86,7 +75,7 @@ def build_generator(*, size, channels, latent_dim, num_classes, width):
 def build_discriminator(*, size, channels, num_classes, width, batch_norm):
   """f32[B, H, W, C] (and f32[B, K] one-hot labels) -> logit f32[B]."""
   x = image = layers.Input((size, size, channels))
-  for i in range(num_doublings(size)):
+  for i in range(pyramid.num_doublings(size)):
     x = layers.Conv2D(width * 2**i, 4, 2, "same")(x)
     if batch_norm and i:  # "not applying batchnorm to the discriminator input layer", section 3
       x = layers.BatchNormalization(momentum=0.9, synchronized=True)(x)
@@ -200,8 +189,7 @@ class DCGAN(keras.Model):
     latent *= tf.reshape(tf.convert_to_tensor(truncation, tf.float32), (-1, 1))
     if not self.num_classes:
       return {"image": self.decode(latent)}
-    if label is None:
-      label = random.integers(seed, (), random.LABEL, self.num_classes)
+    label = self._labels(seed, label)
     return {"image": self.decode(latent, label), "label": label}
 
   def interpolate(self, seed, num_frames, label=None):
@@ -215,9 +203,12 @@ class DCGAN(keras.Model):
     path = interpolation.closed_path(latent, num_frames)
     if not self.num_classes:
       return {"image": self.decode(path)}
+    return {"image": self.decode(path, tf.repeat(self._labels(seed, label), num_frames))}
+
+  def _labels(self, seed, label):
     if label is None:
-      label = random.integers(seed, (), random.LABEL, self.num_classes)
-    return {"image": self.decode(path, tf.repeat(label, num_frames))}
+      return random.integers(seed, (), random.LABEL, self.num_classes)
+    return tf.convert_to_tensor(label, tf.int32)
 
   def previews(self, batch, seed):
     """Named outputs for TensorBoard and samples/: the same seeds at every step."""

@@ -24,6 +24,10 @@ def encode_png(image):
 
 
 def outputs(image):
-  """What every image endpoint answers.  image: f32[B, H, W, C] in [-1, 1].  Returns: dict."""
+  """What every image endpoint answers.
+
+  image: float[B, H, W, C] in [-1, 1].
+  Returns: {"image": uint8[B, H, W, C], "image_bytes": string[B], one PNG file a row}.
+  """
   pixels = to_uint8(image)
-  return {"image_bytes": encode_png(pixels), "image": pixels}
+  return {"image": pixels, "image_bytes": encode_png(pixels)}

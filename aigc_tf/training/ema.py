@@ -16,9 +16,13 @@ def decay_at(step, decay):
 
 
 def update(strategy, twin, model, decay):
-  """average += (1 - decay) (weight - average), for every weight, in cross-replica context."""
+  """average += (1 - decay) (weight - average), for every weight, in cross-replica context.
+
+  Returns: an op that is done when all averages are.
+  """
   def assign(average, weight, decay):
     return average.assign_add((1.0 - tf.cast(decay, average.dtype)) * (weight - average))
 
-  for average, weight in zip(twin.weights, model.weights, strict=True):
-    strategy.extended.update(average.value, assign, args=(weight.value, decay), group=True)
+  return tf.group(*(
+      strategy.extended.update(average.value, assign, args=(weight.value, decay), group=True)
+      for average, weight in zip(twin.weights, model.weights, strict=True)))

@@ -5,8 +5,10 @@ import importlib
 import numpy as np
 import tensorflow as tf
 
+from aigc_tf.errors import UserError
 from aigc_tf.metrics import features
 from aigc_tf.metrics import images as image_metrics
+from aigc_tf.nn import image_codec
 
 BATCH_ROWS = 256
 FIRST_SEED = 1_000_000  # away from the seeds of previews and of whoever looks at samples
@@ -27,7 +29,9 @@ def held_out_losses(model, config, data):
   """Means of test_step's scalars over the test split, if the model was not trained on it."""
   if config.data.split != "train":
     return
-  rows = data.num_examples(config.data, "test")
+  test = config.data.copy_and_resolve_references()
+  test.split = "test"
+  rows = data.spec(test)["num_examples"]
   batches = data.load(config.data, "test", 0, 0)
   count = max(rows // config.data.batch_size, 1)
   totals: dict = {}
@@ -42,8 +46,6 @@ def held_out_losses(model, config, data):
 
 def generate_images(model, num, label=None):
   """num images from consecutive seeds.  Returns: uint8[N, H, W, C]."""
-  from aigc_tf.nn import image_codec
-
   @tf.function(reduce_retracing=True)
   def sample(seed, label):
     knobs = {} if label is None else {"label": label}
@@ -58,7 +60,7 @@ def generate_images(model, num, label=None):
 
 
 def _evaluate_images(model, config, spec, num, data):
-  net = features.by_name(config.evaluate.features, spec)
+  net = _feature_net(config.evaluate.features, spec)
   label = None
   if getattr(model, "num_classes", 0):
     label = np.arange(num, dtype=np.int32) % model.num_classes
@@ -71,6 +73,14 @@ def _evaluate_images(model, config, spec, num, data):
   classes = label if net.num_classes else None
   return image_metrics.report(made, reference, net, labels=classes,
                               training=training if reference is not training else None)
+
+
+def _feature_net(name, spec):
+  nets = {"auto": lambda: features.net_for(spec), "digits": features.digits,
+          "inception": features.inception, "hed_vgg16": features.hed_vgg16}
+  if name not in nets:
+    raise UserError(f"evaluate.features={name!r}: choose one of {', '.join(nets)}")
+  return nets[name]()
 
 
 _MODALITIES = {"images": _evaluate_images}

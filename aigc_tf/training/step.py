@@ -58,8 +58,8 @@ class CompiledSteps:
     done, wait_s = tf.constant(0), tf.constant(0.0, tf.float64)
     is_finite = tf.constant(True)
     while done < steps and is_finite:
-      # Unordered, the clock would be read whenever the graph likes.
-      with tf.control_dependencies([is_finite]):
+      # Unordered, the clock would be read whenever the graph likes: here, after the last update.
+      with tf.control_dependencies([done]):
         before = tf.timestamp()
       with tf.control_dependencies([before]):
         batch = next(iterator)
@@ -69,11 +69,13 @@ class CompiledSteps:
       self.step.assign_add(1)
       self.position.assign_add(1)
       self.count.assign_add(1)
-      ema.update(self.strategy, self.twin, self.model, ema.decay_at(self.step, self.ema_decay))
+      averaged = ema.update(self.strategy, self.twin, self.model,
+                            ema.decay_at(self.step, self.ema_decay))
       is_finite = tf.reduce_all(tf.math.is_finite(scalars))
       self.sums.assign_add(scalars)
       self._last.assign(scalars)
-      done += 1
+      with tf.control_dependencies([averaged]):
+        done += 1
     return is_finite, wait_s
 
   def _scalars(self, batch):
