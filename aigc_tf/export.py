@@ -28,9 +28,10 @@ def run(values):
   from aigc_tf import runs  # TensorFlow: late, so that --help is fast
   from aigc_tf.serving import deployment
   from aigc_tf.serving import savedmodel
-  name = runs.describe(values.model).name
+  trained = runs.describe(values.model)
+  name = runs.default_folder(trained.name).name  # TF Serving's names hold no ':' and no '/'
   path = savedmodel.export(runs.load_model(values.model), values.out, name, values.version,
-                           {"recipe": name})
+                           {"recipe": trained.name})
   _report(path, savedmodel.read_manifest(path))
   print(f"next: {deployment.command(values.out)}")
 

@@ -25,7 +25,7 @@ OVERHEAD_BYTES = 65536  # names and object graph, which a checkpoint holds besid
 
 
 def meta_graph(directory):
-  """directory: a SavedModel.  Returns: MetaGraphDef.  Raises: UserError if the server finds none."""
+  """directory: a SavedModel.  Returns: MetaGraphDef.  Raises: UserError if none is tagged."""
   with open(os.path.join(directory, "saved_model.pb"), "rb") as f:
     saved = saved_model_pb2.SavedModel.FromString(f.read())
   for graph in saved.meta_graphs:

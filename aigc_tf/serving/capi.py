@@ -67,8 +67,10 @@ def _run_child(folder):
       capture_output=True, text=True, errors="replace",
       env={**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"})
   if child.returncode:
-    last = child.stderr.strip().splitlines()[-1:] or [f"exit status {child.returncode}"]
-    raise (Absent if child.returncode == EXIT_ABSENT else Failed)(last[0])
+    last = "".join(child.stderr.strip().splitlines()[-1:])
+    if child.returncode == EXIT_ABSENT:
+      raise Absent(last)
+    raise Failed(last if child.returncode == 1 else f"exit status {child.returncode}: {last}")
 
 
 def _pack(values):

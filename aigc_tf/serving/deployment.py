@@ -5,7 +5,7 @@
   ROOT/batching.config     batching, for all models
   ROOT/NAME/N/batching_params.pbtxt   batching, for a model that may be batched
 
-The messages (ModelServerConfig and others) are written as text: their classes are not in TensorFlow.
+Written as text: the classes of these messages (ModelServerConfig, ...) are not in TensorFlow.
 """
 
 import fcntl
@@ -48,9 +48,10 @@ def add_model(text, name, base_path):
   text: the file so far, "" if there is none.  base_path: absolute.  Returns: the new text.
   """
   path_line = f"base_path: {_quote(base_path)}"
-  for block in re.finditer(r"config\s*\{(?:[^{}]|\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})*\}", text):
-    if re.search(rf"\bname:\s*{re.escape(_quote(name))}", block[0]):
-      corrected = re.sub(r'base_path:\s*"(?:[^"\\]|\\.)*"', lambda _: path_line, block[0])
+  for block in re.finditer(r"\bconfig\s*\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}", text):
+    if re.search(rf"\bname:\s*(['\"]){re.escape(name)}\1", block[0]):
+      corrected = re.sub(r"""base_path:\s*("(?:[^"\\]|\\.)*"|'[^']*')""", lambda _: path_line,
+                         block[0])
       return text[:block.start()] + corrected + text[block.end():]
   config = (f"  config {{\n    name: {_quote(name)}\n    {path_line}\n"
             '    model_platform: "tensorflow"\n'

@@ -49,7 +49,8 @@ def export(model, directory, name, version=None, manifest_extra=None):
   sizes = [v.dtype.size * v.shape.num_elements() for v in module.raw]
   with _temporary_folder(folder) as temporary:
     with _writing(temporary):
-      tf.saved_model.save(module, temporary, signatures=functions)
+      options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)  # not to train on
+      tf.saved_model.save(module, temporary, signatures=functions, options=options)
       _write_extras(temporary, name, specs)
     _refuse(name, audit.audit(temporary, sum(sizes)))
     verification = verify.verify(temporary, functions, specs)
@@ -65,7 +66,7 @@ def _check_target(folder, name, version):
     raise UserError(f"model name {name!r}: use letters, digits, '_', '-' and '.' only")
   if version is not None and not 0 < version <= MAX_VERSION:
     raise UserError(f"version {version}: TF Serving needs a positive 64-bit integer")
-  if version is not None and os.path.exists(os.path.join(folder, str(version))):
+  if version in _versions(folder):
     raise UserError(_exists(folder, version))
 
 
@@ -78,7 +79,7 @@ def _exists(folder, version):
 
 
 def _trace(function, specs):
-  """One concrete function: its inputs are called as the specs' keys, its outputs as it calls them."""
+  """function: with the specs' keys as parameters.  Returns: one concrete function."""
   named = {key: tf.TensorSpec(spec.shape, spec.dtype, name=key) for key, spec in specs.items()}
   if all(spec.shape.rank and spec.shape[0] is None for spec in specs.values()):
     function = _never_empty(function, specs)  # else the audit refuses the signature
@@ -98,11 +99,13 @@ def _never_empty(function, specs):
       extra = tf.fill(tf.concat([[missing], tf.shape(value)[1:]], 0),
                       tf.constant(warmup.fill_value(key, value.dtype), value.dtype))
       inputs[key] = tf.ensure_shape(tf.concat([value, extra], 0), specs[key].shape)
-    outputs = function(**inputs)
-    return {key: value if value.shape.rank == 0 else value[:rows]
-            for key, value in outputs.items()}
-  padded.__name__ = getattr(function, "__name__", "endpoint")
+    return {key: _first(value, rows) for key, value in function(**inputs).items()}
   return padded
+
+
+def _first(value, rows):
+  """value[:rows], unless dim 0 is absent or fixed, which the audit refuses."""
+  return value if value.shape.rank == 0 or value.shape[0] is not None else value[:rows]
 
 
 def _module(model, functions):
@@ -169,7 +172,7 @@ def _write_extras(temporary, name, specs):
 
 def _publish(temporary, folder, version):
   """Renames to the version; two exports may want the same number, and one takes the next."""
-  number = version if version is not None else _next_version(folder)
+  number = version or 1 + max(_versions(folder), default=0)
   while True:
     target = os.path.join(folder, str(number))
     try:
@@ -183,8 +186,10 @@ def _publish(temporary, folder, version):
       number += 1
 
 
-def _next_version(folder):
-  return 1 + max((int(entry) for entry in os.listdir(folder) if entry.isdecimal()), default=0)
+def _versions(folder):
+  """Numbers of the versions, as TF Serving reads them: 007 is 7.  Returns: set of int."""
+  names = os.listdir(folder) if os.path.isdir(folder) else []
+  return {int(name) for name in names if name.isdecimal()}
 
 
 # --- the manifest
