@@ -1,17 +1,24 @@
 """Augmentation of a batch of images, each row by its own seed: the same row is the same everywhere.
 
+"The same" means bit for bit, in a batch of any size: only additions, products, gathers and tables
+made by NumPy are used, because TensorFlow's vectorized cos, log and mean differ in the last bit
+between the lanes and the rest of a vector, and so with the place of a row in its batch.
+
 Axes: B batch, H W pixels, C channels.  Images are f32 in [-1, 1].
 """
 
-import math
+import statistics
 
+import numpy as np
 import tensorflow as tf
 
 from aigc_tf.errors import UserError
 from aigc_tf.nn import random
 
-_COLUMNS = 8  # uniforms a row: angle, two shifts, flip, brightness, contrast, saturation, spare
-_STREAM_NOISE = 105
+_COLUMNS = 7  # uniforms a row: angle, two shifts, flip, brightness, contrast, saturation
+_ANGLES = 4097  # steps of the angle, the middle one is none
+_NORMAL_BITS = 12
+_STREAM_NOISE = 100 + random.AUGMENT  # a second use of the rows' seeds here
 
 
 def apply(image, seed, cfg):
@@ -29,7 +36,11 @@ def apply(image, seed, cfg):
     unit = random.uniform(seed, (_COLUMNS,), random.AUGMENT)
     sign = 2.0 * unit - 1.0
   if cfg.rotate_degrees:
-    image = rotate(image, sign[:, 0] * (cfg.rotate_degrees * math.pi / 180))
+    angles = np.deg2rad(np.linspace(-cfg.rotate_degrees, cfg.rotate_degrees, _ANGLES))
+    step = tf.cast(unit[:, 0] * _ANGLES, tf.int32)
+    cosine, sine = (tf.gather(tf.constant(table, tf.float32), step)
+                    for table in (np.cos(angles), np.sin(angles)))
+    image = rotate(image, cosine, sine)
   if cfg.crop_pixels:
     image = shift(image, _steps(unit[:, 1], cfg.crop_pixels), _steps(unit[:, 2], cfg.crop_pixels))
   if cfg.flip:
@@ -37,22 +48,20 @@ def apply(image, seed, cfg):
   if cfg.colour:
     image = recolour(image, *(cfg.colour * sign[:, column] for column in (4, 5, 6)))
   if cfg.noise:
-    image += cfg.noise * random.normal(seed, tuple(image.shape[1:]), _STREAM_NOISE)
-    image = tf.clip_by_value(image, -1.0, 1.0)
+    image = tf.clip_by_value(image + cfg.noise * _normal(seed, image.shape[1:]), -1.0, 1.0)
   return image
 
 
-def rotate(image, radians):
+def rotate(image, cosine, sine):
   """Turns each row about its centre, counter-clockwise as seen; the border is mirrored.
 
-  image: f32[B, H, W, C].  radians: f32[B].  Returns: f32[B, H, W, C], bilinear.
+  image: f32[B, H, W, C].  cosine, sine: f32[B] of the angles.  Returns: f32[B, H, W, C], bilinear.
   """
   height, width = image.shape[1:3]
-  cos, sin, zero = tf.cos(radians), tf.sin(radians), tf.zeros_like(radians)
-  y, x = (height - 1) / 2, (width - 1) / 2
+  y, x, zero = (height - 1) / 2, (width - 1) / 2, tf.zeros_like(cosine)
   # Output pixel (x, y) reads input pixel (cos x - sin y + ..., sin x + cos y + ...).
-  matrix = tf.stack([cos, -sin, x - cos * x + sin * y,
-                     sin, cos, y - sin * x - cos * y, zero, zero], axis=1)
+  matrix = tf.stack([cosine, -sine, x - cosine * x + sine * y,
+                     sine, cosine, y - sine * x - cosine * y, zero, zero], axis=1)
   return tf.raw_ops.ImageProjectiveTransformV3(
       images=image, transforms=matrix, output_shape=[height, width], fill_value=0.0,
       interpolation="BILINEAR", fill_mode="REFLECT")
@@ -71,15 +80,25 @@ def shift(image, down, right):
 
 
 def recolour(image, brightness, contrast, saturation):
-  """image: f32[B, H, W, C] in [-1, 1].  The rest f32[B]: an offset, and two changes of scale about
-  the image's mean and about each pixel's grey.  All zero: nothing changes.  Returns: the same.
+  """An offset, and two changes of scale: about middle grey and about each pixel's own grey.
+
+  image: f32[B, H, W, C] in [-1, 1].  The rest f32[B], zero for no change.  Returns: like image.
   """
   wide = lambda change: change[:, None, None, None]
-  image += wide(brightness)
-  mean = tf.reduce_mean(image, axis=(1, 2, 3), keepdims=True)
-  image += wide(contrast) * (image - mean)
-  image += wide(saturation) * (image - tf.reduce_mean(image, axis=3, keepdims=True))
+  image = (1.0 + wide(contrast)) * image + wide(brightness)
+  if image.shape[-1] == 3:
+    grey = (image[..., :1] + image[..., 1:2] + image[..., 2:]) / 3.0
+    image += wide(saturation) * (image - grey)
   return tf.clip_by_value(image, -1.0, 1.0)
+
+
+def _normal(seed, shape):
+  # Standard normal by its quantiles, f32[B, *shape]: exact lookups where log and cos are not.
+  steps = 2**_NORMAL_BITS
+  inverse = statistics.NormalDist().inv_cdf
+  table = tf.constant([inverse((step + 0.5) / steps) for step in range(steps)], tf.float32)
+  words = random.bits(seed, tuple(shape), _STREAM_NOISE)
+  return tf.gather(table, tf.cast(tf.bitwise.right_shift(words, 32 - _NORMAL_BITS), tf.int32))
 
 
 def _steps(unit, most):

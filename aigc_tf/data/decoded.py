@@ -10,14 +10,18 @@ Axes: N examples, H W pixels (H = W = size), C channels.
 import functools
 import hashlib
 import json
+import os
 import sys
 from typing import NamedTuple
 
+from array_record.python import array_record_module
 import numpy as np
 
 from aigc_tf.data import packages
 
 FORMAT = 1  # of the decoded folders: raise it when the same source would decode differently
+MEMORY_LIMIT_BYTES = 512 * 2**20  # of uint8 pixels; above it they are read from the disk
+RECORDS = "image.arrayrecord"
 
 
 class Source(NamedTuple):
@@ -43,12 +47,29 @@ class Opened(NamedTuple):
 
 
 class Decoded(NamedTuple):
-  """images: uint8[N, H, W, C].  labels: int32[N].  held_out: bool[N].  class_names: list of str."""
+  """images: uint8[N, H, W, C], an array or Records.  labels: int32[N].  held_out: bool[N].
+
+  class_names: list of str.  fingerprint: hex SHA-256 of all pixels, then all labels.
+  """
   images: object
   labels: np.ndarray
   held_out: np.ndarray
   class_names: list
   fingerprint: str
+
+
+class Records:
+  """An ArrayRecord file that is indexed like uint8[N, H, W, C], by an array of row numbers."""
+
+  def __init__(self, path, shape):
+    """path: str.  shape: (N, H, W, C)."""
+    self.shape = tuple(shape)
+    self._reader = array_record_module.ArrayRecordReader(path, "readahead_buffer_size:0")
+
+  def __getitem__(self, index):
+    """index: int64[b].  Returns: uint8[b, H, W, C]."""
+    rows = self._reader.read([int(row) for row in index])
+    return np.frombuffer(b"".join(rows), np.uint8).reshape(-1, *self.shape[1:])
 
 
 def open_or_make(source, size, channels):
@@ -68,19 +89,39 @@ def open_or_make(source, size, channels):
 
 
 def _make(source, folder, text):
-  images, labels, held_out = [], [], []
   opened = source.open()
-  for image, label, is_test in opened.examples:
-    images.append(image)
-    labels.append(label)
-    held_out.append(is_test)
-  np.save(folder / "image.npy", np.stack(images))
-  np.savez(folder / "rest.npz", label=np.array(labels, np.int32), held_out=np.array(held_out))
-  _tell(opened.problems, len(images))
-  (folder / "meta.json").write_text(json.dumps(
-      {"settings": json.loads(text), "class_names": opened.class_names,
-       "problems": opened.problems},
-      indent=1))
+  size, channels = (json.loads(text)[key] for key in ("size", "channels"))
+  large = opened.num_examples * size * size * channels > MEMORY_LIMIT_BYTES
+  labels, held_out, digest = [], [], hashlib.sha256()
+
+  def images():
+    for image, label, is_test in opened.examples:
+      labels.append(label)
+      held_out.append(is_test)
+      digest.update(image.tobytes())
+      yield image
+  (_write_records if large else _write_array)(images(), folder)
+  labels = np.array(labels, np.int32)
+  digest.update(labels.tobytes())
+  _tell(opened.problems, len(labels))
+  np.savez(folder / "rest.npz", label=labels, held_out=np.array(held_out))
+  (folder / "meta.json").write_text(json.dumps({
+      "settings": json.loads(text), "shape": [len(labels), size, size, channels],
+      "class_names": opened.class_names, "fingerprint": digest.hexdigest(),
+      "problems": opened.problems}, indent=1), encoding="utf-8")
+
+
+def _write_array(images, folder):
+  np.save(folder / "image.npy", np.stack(list(images)))
+
+
+def _write_records(images, folder):
+  # One record a group: read by index, never in order. Pixels hardly compress.
+  writer = array_record_module.ArrayRecordWriter(
+      str(folder / RECORDS), "group_size:1,uncompressed")
+  for image in images:
+    writer.write(image.tobytes())
+  writer.close()
 
 
 def _tell(problems, num_kept):
@@ -95,14 +136,14 @@ def _tell(problems, num_kept):
 def _open(folder):
   with open(f"{folder}/meta.json", encoding="utf-8") as file:
     meta = json.load(file)
-  images = np.load(f"{folder}/image.npy", mmap_mode="r")
   with np.load(f"{folder}/rest.npz") as rest:
     labels, held_out = rest["label"], rest["held_out"]
-  return Decoded(images, labels, held_out, meta["class_names"], fingerprint(images, labels))
+  records = f"{folder}/{RECORDS}"
+  images = (Records(records, meta["shape"]) if os.path.exists(records)
+            else np.load(f"{folder}/image.npy", mmap_mode="r"))
+  return Decoded(images, labels, held_out, meta["class_names"], meta["fingerprint"])
 
 
 def fingerprint(images, labels):
   """Hex SHA-256 of pixels and labels.  images: uint8[N, H, W, C].  labels: int32[N]."""
-  digest = hashlib.sha256(np.ascontiguousarray(images).tobytes())
-  digest.update(np.ascontiguousarray(labels).tobytes())
-  return digest.hexdigest()
+  return hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()

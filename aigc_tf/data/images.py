@@ -7,7 +7,9 @@ Axes: B global rows a step, b rows of one batch here, N examples, H W pixels, C 
 """
 
 import hashlib
+import importlib.metadata
 import importlib.util
+import os
 import pathlib
 
 import numpy as np
@@ -15,6 +17,7 @@ import tensorflow as tf
 
 from aigc_tf.data import augment
 from aigc_tf.data import decoded
+from aigc_tf.data import folders
 from aigc_tf.data import packages
 from aigc_tf.data import pipeline
 from aigc_tf.errors import UserError
@@ -45,13 +48,12 @@ def load(cfg, split, seed, position, context=None):
     "seed": i64[b]}.  Raises: UserError.
   """
   whole = _decoded(cfg)
-  members = tf.constant(_members(whole, split), tf.int64)
-  images, labels = tf.constant(whole.images), tf.constant(whole.labels)
+  members, labels = tf.constant(_members(whole, split), tf.int64), tf.constant(whole.labels)
+  gather = _gatherer(whole.images)
 
   def read(row):
     index = tf.gather(members, row["index"])
-    image = to_float(tf.gather(images, index))
-    image = augment.apply(image, row["seed"], cfg.augment)
+    image = augment.apply(to_float(gather(index)), row["seed"], cfg.augment)
     return {"image": image, "label": tf.gather(labels, index), "seed": row["seed"]}
   order = pipeline.batches(members.shape[0], cfg.batch_size, seed, position, context)
   return order.map(read, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
@@ -89,6 +91,18 @@ def to_float(image):
   return tf.cast(image, tf.float32) / 127.5 - 1.0
 
 
+def _gatherer(images):
+  # Function i64[b] -> uint8[b, H, W, C]: from memory, or from a file that is read by index.
+  if isinstance(images, np.ndarray):
+    held = tf.constant(images)
+    return lambda index: tf.gather(held, index)
+
+  def read(index):
+    rows = tf.numpy_function(images.__getitem__, [index], tf.uint8)
+    return tf.ensure_shape(rows, (index.shape[0], *images.shape[1:]))
+  return read
+
+
 def _members(whole, split):
   if split not in _SPLITS:
     raise UserError(f"split={split!r}: use one of {', '.join(_SPLITS)}")
@@ -111,16 +125,20 @@ def _decoded(cfg):
 
 
 def _source(cfg):
-  if cfg.name in packages.DATA_SETS:
-    return _own(cfg)
-  raise UserError(f"unknown data {cfg.name!r}")
+  name = cfg.name
+  if name in packages.DATA_SETS:
+    return _builder_source(cfg, "open_own", {"name": name, "builder": _builder_hash(name)})
+  if name.startswith((".", "~", os.sep)) or os.path.isdir(name):
+    return folders.source(name, cfg.size, cfg.channels)
+  version = importlib.metadata.version("tensorflow-datasets")
+  return _builder_source(cfg, "open_published", {"tfds": name, "version": version})
 
 
-def _own(cfg):
+def _builder_source(cfg, function, key):
   def open_source():
     from aigc_tf.data import tfds_source  # takes seconds to import, and only decoding needs it
-    return tfds_source.open_own(cfg.name, cfg.size, cfg.channels)
-  return decoded.Source({"name": cfg.name, "builder": _builder_hash(cfg.name)}, open_source)
+    return getattr(tfds_source, function)(cfg.name, cfg.size, cfg.channels)
+  return decoded.Source(key, open_source)
 
 
 def _builder_hash(name):

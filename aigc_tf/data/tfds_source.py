@@ -4,8 +4,13 @@ Importing this module imports TFDS, which takes seconds: it is imported only to 
 """
 
 import contextlib
+import difflib
 import importlib
 import io
+import os
+import socket
+import urllib.parse
+import urllib.request
 
 from absl import logging
 import tensorflow_datasets as tfds
@@ -14,12 +19,15 @@ from aigc_tf.data import decoded
 from aigc_tf.data import packages
 from aigc_tf.data import pipeline
 from aigc_tf.data import pixels
+from aigc_tf.errors import UserError
+
+_CONNECT_SECONDS = 10
 
 
 def open_own(name, size, channels):
   """One of our own builders, prepared first where needed.
 
-  name: a file in data/builders.  Returns: decoded.Opened.
+  name: a file in data/builders.  Returns: decoded.Opened.  Raises: UserError.
   """
   module = importlib.import_module(f"aigc_tf.data.builders.{name}")
   config = module.config_for(size) if hasattr(module, "config_for") else None
@@ -29,23 +37,82 @@ def open_own(name, size, channels):
   return _open(builder, size, channels)
 
 
+def open_published(name, size, channels):
+  """Any image data set of TFDS, from where the user has prepared it or else from the network.
+
+  name: as TFDS writes it, "cifar10" or "cifar10:3.0.2".  Returns: decoded.Opened.
+  Raises: UserError: unknown name, no network, no images.
+  """
+  plain = name.partition(":")[0].partition("/")[0]
+  try:
+    builder_class = tfds.builder_cls(plain)
+  except tfds.core.DatasetNotFoundError as error:
+    raise UserError(f"unknown data {name!r}: {_nearest(plain)}") from error
+  builder = tfds.builder(name, data_dir=os.environ.get("TFDS_DATA_DIR"))
+  if not builder.info.splits:
+    _check_network(name, builder_class)
+  try:
+    builder.download_and_prepare()
+  except Exception as error:  # whatever a host, a moved file or a manual download makes TFDS raise
+    first = str(error).strip().splitlines() or [type(error).__name__]
+    raise UserError(f"TFDS cannot prepare {name}: {first[0][:200]}") from error
+  return _open(builder, size, channels)
+
+
+def _nearest(name):
+  known = ["fake", *packages.DATA_SETS, *tfds.list_builders(with_community_datasets=False)]
+  close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+  guess = f"did you mean {' or '.join(close)}? " if close else ""
+  return (f"no folder and no data set has this name; {guess}Take "
+          f"{', '.join(packages.DATA_SETS)}, fake, a name of TFDS, or a folder such as ./photos")
+
+
+def _check_network(name, builder_class):
+  # Without a network TFDS retries in silence for minutes: one look at a host says it in seconds.
+  hosts = {urllib.parse.urlparse(url).hostname for url in builder_class.url_infos} - {None}
+  if not hosts or urllib.request.getproxies():
+    return
+  host = min(hosts)
+  try:
+    socket.create_connection((host, 443), timeout=_CONNECT_SECONDS).close()
+  except OSError as error:
+    raise UserError(f"{name} is not prepared yet and its host {host} cannot be reached ({error}): "
+                    "connect to the network, or train on mnist_5k, fluent_emoji or your own "
+                    "folder of images") from error
+
+
 def _open(builder, size, channels):
   features = builder.info.features
-  label = next((key for key, feature in features.items()
-                if isinstance(feature, tfds.features.ClassLabel)), None)
+  image = _first(features, tfds.features.Image)
+  if image is None:
+    raise UserError(f"{builder.name} has no images: its features are {', '.join(features)}")
+  label = _first(features, tfds.features.ClassLabel)
   return decoded.Opened(
       num_examples=sum(split.num_examples for split in builder.info.splits.values()),
       class_names=list(features[label].names) if label else [],
-      examples=_examples(builder, label, size, channels))
+      examples=_examples(builder, image, label, size, channels))
 
 
-def _examples(builder, label, size, channels):
+def _first(features, kind):
+  return next((key for key, feature in features.items() if isinstance(feature, kind)), None)
+
+
+def _examples(builder, image, label, size, channels):
+  # A data set's own test split is kept; without one, a hash of the pixels decides.
   own_test = "test" in builder.info.splits
   for split in builder.info.splits:
-    for example in tfds.as_numpy(builder.as_dataset(split=split)):
-      image = example["image"]
-      is_test = split == "test" if own_test else pipeline.is_test(image.tobytes())
-      yield pixels.fit_array(image, size, channels), int(example[label]) if label else 0, is_test
+    for example in _read(builder, split):
+      pixel = example[image]
+      is_test = split == "test" if own_test else pipeline.is_test(pixel.tobytes())
+      number = max(0, int(example[label])) if label else 0  # -1: an unlabelled test split
+      yield pixels.fit_array(pixel, size, channels), number, is_test
+
+
+def _read(builder, split):
+  # TFDS reads ArrayRecord by index only and TFRecord in order only.
+  if builder.info.file_format == tfds.core.FileFormat.ARRAY_RECORD:
+    return iter(builder.as_data_source(split=split))
+  return iter(tfds.as_numpy(builder.as_dataset(split=split)))
 
 
 @contextlib.contextmanager

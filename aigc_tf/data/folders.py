@@ -1,0 +1,138 @@
+"""A user's own folder of images: any size, grey or colour, a subfolder a class.
+
+Files that cannot be used (unreadable, too small, the same picture twice) are named with the reason
+and skipped. The key of an image, for the split, is a hash of its own pixels: renaming or moving a
+file changes nothing.
+"""
+
+from concurrent import futures
+import hashlib
+import itertools
+import os
+import pathlib
+from typing import NamedTuple
+import warnings
+
+import numpy as np
+from PIL import Image
+import tqdm
+
+from aigc_tf.data import decoded
+from aigc_tf.data import pipeline
+from aigc_tf.data import pixels
+from aigc_tf.errors import UserError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
+_CHUNK = 256  # files decoded ahead: bounds the memory
+
+
+class Picture(NamedTuple):
+  """One readable file.  shape: (height, width) of the file.  pixels: uint8[size, size, channels].
+
+  digest: bytes, SHA-256 of the file's own pixels.
+  """
+  shape: tuple
+  pixels: np.ndarray
+  digest: bytes
+
+
+def source(folder, size, channels):
+  """The folder as decoded.Source.  Raises: UserError without a folder or without images."""
+  root = pathlib.Path(folder).expanduser().resolve()
+  files = image_files(root)
+  listing = hashlib.sha256()
+  for file in files:
+    status = file.stat()
+    listing.update(f"{file.relative_to(root)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+  return decoded.Source({"folder": str(root), "listing": listing.hexdigest()},
+                        lambda: _open(root, files, size, channels))
+
+
+def image_files(root):
+  """All images below a folder, sorted; hidden files and folders are left out.
+
+  root: pathlib.Path.  Returns: list of pathlib.Path.  Raises: UserError.
+  """
+  if not root.exists():
+    raise UserError(f"the image folder {root} does not exist")
+  if not root.is_dir():
+    raise UserError(f"{root} is a file: data.name takes a folder of images")
+  found = []
+  for place, folders, names in os.walk(root, followlinks=True):
+    folders[:] = sorted(name for name in folders if not name.startswith("."))
+    found += [pathlib.Path(place, name) for name in names
+              if name.lower().endswith(SUFFIXES) and not name.startswith(".")]
+  if not found:
+    raise UserError(f"the folder {root} holds no images ({' '.join(SUFFIXES)})")
+  return sorted(found)
+
+
+def class_names(root, files):
+  """Names of the subfolders, if every image lies in one; else [].  Returns: list of str."""
+  parts = [file.relative_to(root).parts for file in files]
+  return sorted({part[0] for part in parts}) if all(len(part) > 1 for part in parts) else []
+
+
+def read(file, size, channels):
+  """One file, checked and fitted.
+
+  Returns: Picture.  Raises: ValueError, why the file cannot be used.
+  """
+  try:
+    with warnings.catch_warnings():
+      warnings.simplefilter("ignore")  # notes about odd files, such as a large picture
+      with Image.open(file) as image:
+        image.load()
+        own = np.asarray(image.convert("RGBA"))
+        fitted = pixels.fit(image, size, channels)
+  except Exception as error:  # a damaged file makes Pillow's decoders raise anything at all
+    reason = str(error) or type(error).__name__
+    raise ValueError("unreadable: " + reason.replace(str(file), "").strip(" '")) from error
+  if min(own.shape[:2]) < size // 2:
+    raise ValueError(f"too small: {own.shape[1]}x{own.shape[0]}, at least {size // 2} needed")
+  return Picture(own.shape[:2], fitted, hashlib.sha256(str(own.shape).encode() + own).digest())
+
+
+def examine(root, files, size, channels):
+  """Reads file by file, in order, several at a time.
+
+  Yields: (file, Picture or None, reason or None); the second copy of a picture has a reason too.
+  """
+  def attempt(file):
+    try:
+      return read(file, size, channels), None
+    except ValueError as error:
+      return None, str(error)
+  seen = {}
+  with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    bar = tqdm.tqdm(total=len(files), desc="reading images", delay=2, leave=False)
+    for start in range(0, len(files), _CHUNK):
+      chunk = files[start:start + _CHUNK]
+      for file, (picture, reason) in zip(chunk, pool.map(attempt, chunk)):
+        if picture:
+          first = seen.setdefault(picture.digest, file)
+          if first != file:
+            picture, reason = None, f"duplicate of {first.relative_to(root)}"
+        yield file, picture, reason
+        bar.update()
+    bar.close()
+
+
+def _open(root, files, size, channels):
+  names, problems = class_names(root, files), []
+
+  def examples():
+    for file, picture, reason in examine(root, files, size, channels):
+      name = str(file.relative_to(root))
+      if picture is None:
+        problems.append((name, reason))
+      else:
+        label = names.index(pathlib.Path(name).parts[0]) if names else 0
+        yield picture.pixels, label, pipeline.is_test(picture.digest)
+  found = examples()
+  first = next(found, None)
+  if first is None:
+    raise UserError(f"none of the {len(files)} images below {root} can be used "
+                    f"({problems[0][0]}: {problems[0][1]}); "
+                    f"python -m aigc_tf.doctor --data={root} names each")
+  return decoded.Opened(len(files), names, itertools.chain([first], found), problems)
