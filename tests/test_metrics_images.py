@@ -257,6 +257,12 @@ def test_report_refuses_a_reference_of_another_net():
     images.report(fake, reference, BrightnessNet())
 
 
+def test_report_refuses_images_of_another_size():
+  fake, real = pictures(0)[0], pictures(1)[0]
+  with pytest.raises(UserError, match="one size"):
+    images.report(fake[:, :6], real, BrightnessNet())
+
+
 def test_report_finds_copies():
   training, held_out = pictures(2)[0], pictures(1)[0]
   values = images.report(training, held_out, BrightnessNet(), training=training)

@@ -142,7 +142,8 @@ def kernel_distance(features_a, features_b):
 
 
 def _kernel(dots, like):
-  return (dots / like.shape[1] + 1)**3
+  base = dots / like.shape[1] + 1
+  return base * base * base  # NumPy takes 18 times as long for **3
 
 
 def _kernel_sum(a, b):
@@ -244,7 +245,7 @@ def _checked(features, more_than=1):
   features = np.asarray(features, np.float64)
   if features.ndim != 2 or len(features) <= more_than:
     raise UserError(f"features of shape {features.shape}: this metric needs [N, D] with N at "
-                    f"least {more_than + 1}; generate more samples")
+                    f"least {more_than + 1}; generate more samples, or hold more real ones out")
   if not np.isfinite(features).all():
     raise UserError("features contain NaN or infinity: the images or the weights are damaged")
   return features
@@ -271,6 +272,9 @@ def report(images, reference, net, labels=None, training=None):
   """
   net_id = f"{net.name}-{net.hash}"
   if not isinstance(reference, Reference):
+    if np.shape(images)[1:] != np.shape(reference)[1:]:
+      raise UserError(f"generated images of {np.shape(images)[1:]} and real ones of "
+                      f"{np.shape(reference)[1:]} cannot be compared: use one size")
     name = f"images-{array_hash(reference)}"
     reference = Reference.of(name, net_id, net.features(reference))
   if reference.net != net_id:
