@@ -7,13 +7,9 @@
 Importing this module does not import TensorFlow; `load` does.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.1.0"  # before the imports: they read it
 
-
-def models():
-  """Names of the models whose trained weights come with the project, sorted."""
-  from aigc_tf import runs
-  return runs.published()
+from aigc_tf import models  # noqa: E402,F401  a package that can be called
 
 
 def load(name_or_dir):

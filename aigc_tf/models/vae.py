@@ -87,9 +87,9 @@ def build_decoder(*, size, channels, latent_dim, num_classes, width):
   x = layers.Dense(8 * width, activation="silu")(x)
   x = layers.Dense(smallest * smallest * width * 2**(doublings - 1), activation="silu")(x)
   x = layers.Reshape((smallest, smallest, width * 2**(doublings - 1)))(x)
-  for i in reversed(range(doublings)):
-    x = layers.Conv2DTranspose(width * 2**max(i - 1, 0), 4, 2, "same", activation="silu")(x)
-  image = layers.Conv2D(channels, 3, 1, "same", dtype="float32")(x)
+  for i in reversed(range(doublings - 1)):
+    x = layers.Conv2DTranspose(width * 2**i, 4, 2, "same", activation="silu")(x)
+  image = layers.Conv2DTranspose(channels, 4, 2, "same", dtype="float32")(x)
   return keras.Model(latent, image, name="decoder")
 
 
@@ -100,6 +100,21 @@ class Scale(layers.Layer):
     super().__init__(dtype="float32")
     self.log_sigma = self.add_weight(name="log_sigma", shape=(), initializer="zeros")
     self.built = True
+
+
+def _without_empty_batch(function, image, **inputs):
+  """Calls with one row at least: TensorFlow's CPU convolution fails on none.
+
+  image: uint8[B, H, W, C].  inputs: more tensors with B rows.  Returns: what function returns.
+  """
+  rows = tf.shape(image)[0]
+  missing = tf.cast(rows == 0, tf.int32)
+
+  def pad(x):
+    return tf.pad(x, [[0, missing]] + [[0, 0]] * (x.shape.rank - 1))
+
+  padded = function(pad(image_codec.to_float(image)), **{k: pad(v) for k, v in inputs.items()})
+  return tf.nest.map_structure(lambda x: x[:rows], padded)
 
 
 # --- the model
@@ -269,15 +284,15 @@ class VAE(keras.Model):
       return image_codec.outputs(self.generate(**inputs)["image"])
 
     def encode(image, **inputs):
-      mean, log_var = self.encode(image_codec.to_float(image), **inputs)
-      return {"mean": mean, "log_var": log_var}
+      moments = _without_empty_batch(self.encode, image, **inputs)
+      return dict(zip(("mean", "log_var"), moments))
 
     def decode(**inputs):
       return image_codec.outputs(self.decode(**inputs))
 
     def reconstruct(image, **inputs):
-      image = image_codec.to_float(image)
-      return image_codec.outputs(self.reconstruct(image, **inputs)["image"])
+      return image_codec.outputs(
+          _without_empty_batch(self.reconstruct, image, **inputs)["image"])
 
     return {"serving_default": (generate, {**seed, **label}),
             "generate": (generate, {**seed, **label, **knob}),

@@ -1,0 +1,62 @@
+"""The one table of model cases; every promise that all models keep is a test that loops over it."""
+
+import dataclasses
+import importlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+  """A small instance of a model.
+
+  model: file in aigc_tf/models.  spec, keywords: what its constructor takes.
+  compile: keywords of compile.  falls: scalars that 30 steps on one batch must lower.
+  """
+  name: str
+  model: str
+  spec: dict
+  keywords: dict
+  compile: dict
+  falls: tuple
+
+  def build(self, compiled=True):
+    """A fresh model, the same at each call."""
+    keras.utils.set_random_seed(1)
+    model = importlib.import_module(f"aigc_tf.models.{self.model}").Model(
+        spec=self.spec, **self.keywords)
+    if compiled:
+      model.compile(**self.compile)
+    return model
+
+  def batch(self, rows=8, seed=0):
+    """A batch with the keys every image model may ask for; smooth images, so that they compress."""
+    size, channels = self.spec["size"], self.spec["channels"]
+    noise = np.random.default_rng(seed)
+    phase = noise.uniform(0, 6.28, (rows, 1, 1, channels))
+    ramp = np.linspace(0, 6.28, size)
+    image = np.sin(ramp[None, :, None, None] + ramp[None, None, :, None] + phase)
+    return {"image": tf.constant(image, tf.float32),
+            "label": tf.constant(np.arange(rows) % 10, tf.int32),
+            "seed": tf.range(100 * seed, 100 * seed + rows, dtype=tf.int64)}
+
+
+GREY = {"modality": "images", "size": 28, "channels": 1, "num_classes": 10}
+COLOUR = {"modality": "images", "size": 16, "channels": 3, "num_classes": 0}
+
+CASES = (
+    Case("dcgan", "dcgan", GREY, {"width": 8, "latent_dim": 8}, {"d_lr": 2e-3},
+         ("d_loss",)),
+    Case("dcgan_conditional", "dcgan", GREY,
+         {"width": 8, "latent_dim": 8, "conditional": True, "batch_norm": True},
+         {"loss": "hinge", "d_lr": 2e-3}, ("d_loss",)),
+    Case("dcgan_colour", "dcgan", COLOUR, {"width": 8, "latent_dim": 8},
+         {"loss": "least_squares", "d_lr": 2e-3}, ("d_loss",)),
+    Case("vae", "vae", GREY, {"width": 8, "latent_dim": 4}, {"kl_warmup_steps": 10},
+         ("loss", "recon")),
+    Case("vae_gaussian_conditional", "vae", {**COLOUR, "num_classes": 10},
+         {"width": 8, "latent_dim": 4, "likelihood": "gaussian", "conditional": True},
+         {"free_bits": 0.05}, ("loss", "recon")),
+)

@@ -1,0 +1,215 @@
+"""The promises that every model keeps, one test each, looped over the table of cases."""
+
+import inspect
+import math
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from aigc_tf import models as models_package
+from aigc_tf import recipe
+from aigc_tf.nn import image_codec
+from tests.cases import CASES
+
+SEEDS = tf.constant([5, 6, 7, -1, 2**40], tf.int64)
+each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
+def knobs(case, rows):
+  return {"label": tf.range(rows, dtype=tf.int32)} if case.keywords.get("conditional") else {}
+
+
+@each_case
+def test_generate_gives_images_of_the_spec_in_range(case):
+  image = case.build().generate(SEEDS)["image"]
+  assert image.shape == (5, case.spec["size"], case.spec["size"], case.spec["channels"])
+  assert image.dtype == tf.float32
+  assert -1 <= float(tf.reduce_min(image)) < float(tf.reduce_max(image)) <= 1
+
+
+@each_case
+def test_every_variable_gets_a_finite_gradient(case):
+  model = case.build()
+  _, gradients = model.gradient_step.losses_and_gradients(case.batch())
+  reached = set()
+  for name, (_, variables) in model.gradient_step.updates.items():
+    for variable, gradient in zip(variables, gradients[name], strict=True):
+      assert np.all(np.isfinite(gradient)), variable.path
+      assert np.any(gradient.numpy() != 0), f"no gradient for {variable.path}"
+      reached.add(variable.path)
+  assert reached == {v.path for v in model.trainable_variables}
+
+
+@each_case
+def test_thirty_steps_on_one_batch_lower_the_loss(case):
+  model, batch = case.build(), case.batch()
+  step = tf.function(model.train_step)
+  first = {name: float(value) for name, value in step(batch).items()}
+  for _ in range(30):
+    last = step(batch)
+  for name in case.falls:
+    assert float(last[name]) < first[name]
+  assert all(math.isfinite(float(value)) for value in last.values())
+
+
+@each_case
+def test_eager_equals_graph(case):
+  batch = case.batch()
+  eager, graph = case.build(), case.build()
+  a, b = eager.train_step(batch), tf.function(graph.train_step)(batch)
+  assert a.keys() == b.keys() and "loss" in a
+  for name in a:
+    np.testing.assert_allclose(a[name], b[name], rtol=2e-4, atol=1e-5, err_msg=name)
+
+
+@each_case
+def test_xla_gives_the_same_losses_as_the_graph(case):
+  # 1e-4: XLA fuses and so reorders float32 sums over some thousand terms.
+  plain, jitted = case.build(), case.build()
+  jitted.gradient_step.jit = True
+  a, b = tf.function(plain.train_step)(case.batch()), tf.function(jitted.train_step)(case.batch())
+  for name in a:
+    np.testing.assert_allclose(a[name], b[name], rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+@each_case
+def test_a_row_alone_equals_the_row_in_a_batch(case):
+  model = case.build()
+  together = model.generate(SEEDS, **knobs(case, 5))["image"]
+  for i in range(5):
+    label = {key: value[i:i + 1] for key, value in knobs(case, 5).items()}
+    alone = model.generate(SEEDS[i:i + 1], **label)["image"]
+    # Matrix products of one row and of five may differ in the last bits.
+    np.testing.assert_allclose(alone[0], together[i], atol=2e-6)
+
+
+@each_case
+def test_same_seed_same_sample_other_seed_other_sample(case):
+  model = case.build()
+  a, b = (model.generate([3, 4], **knobs(case, 2))["image"].numpy() for _ in range(2))
+  np.testing.assert_array_equal(a, b)
+  assert np.abs(a[0] - a[1]).max() > 1e-3
+
+
+@each_case
+def test_zero_truncation_makes_all_latents_one(case):
+  model = case.build()
+  label = {key: value[:1].numpy().repeat(2) for key, value in knobs(case, 1).items()}
+  image = model.generate([3, 4], truncation=0.0, **label)["image"]
+  np.testing.assert_array_equal(image[0], image[1])
+
+
+@each_case
+def test_interpolation_passes_through_its_seeds(case):
+  model = case.build()
+  label = knobs(case, 3)
+  path = model.interpolate([1, 2, 3], 4, **label)["image"]
+  assert path.shape[0] == 12
+  np.testing.assert_allclose(path[::4], model.generate([1, 2, 3], **label)["image"], atol=1e-5)
+
+
+@each_case
+def test_mixed_bfloat16_trains_and_keeps_float32_weights(case):
+  keras.config.set_dtype_policy("mixed_bfloat16")
+  try:
+    model = case.build()
+    step = tf.function(model.train_step)
+    losses = [step(case.batch()) for _ in range(3)][-1]
+  finally:
+    keras.config.set_dtype_policy("float32")
+  assert {v.dtype for v in model.trainable_variables} == {"float32"}
+  assert all(value.dtype == tf.float32 and np.isfinite(value) for value in losses.values())
+
+
+@each_case
+def test_saved_weights_load_into_a_new_model(case, tmp_path):
+  model = case.build()
+  model.train_step(case.batch())
+  model.save_weights(tmp_path / "x.weights.h5")
+  other = case.build(compiled=False)
+  other.load_weights(tmp_path / "x.weights.h5")
+  np.testing.assert_array_equal(model.generate(SEEDS)["image"], other.generate(SEEDS)["image"])
+
+
+@each_case
+def test_micro_batches_average_to_the_whole_batch(case):
+  if case.keywords.get("batch_norm") or case.model == "dcgan":
+    pytest.skip("batch normalisation sees the parts, not the whole")
+  whole, parts = case.build(), case.build()
+  parts.gradient_step.micro_batches = 4
+  a, b = whole.train_step(case.batch()), parts.train_step(case.batch())
+  for name in set(a) - {"active_units"}:
+    np.testing.assert_allclose(a[name], b[name], rtol=1e-4, atol=1e-5, err_msg=name)
+  for x, y in zip(whole.weights, parts.weights, strict=True):
+    # Adam's first step is lr * sign(g): a gradient near zero may round to another sign.
+    assert np.mean(np.abs(x.numpy() - y.numpy()) > 1e-4) < 0.01
+
+
+@each_case
+def test_clipping_bounds_the_update(case):
+  free, clipped = case.build(), case.build()
+  clipped.gradient_step.clip_norm = 1e-3
+  batch = case.batch()
+  norms = free.train_step(batch), clipped.train_step(batch)
+  key = next(name for name in norms[0] if name.endswith("gradient_norm"))
+  np.testing.assert_allclose(norms[0][key], norms[1][key], rtol=1e-5)  # told before clipping
+  _, gradients = free.gradient_step.losses_and_gradients(batch)
+  loss_name = next(iter(gradients))
+  scaled, _ = tf.clip_by_global_norm(gradients[loss_name], 1e-3)
+  assert float(tf.linalg.global_norm(scaled)) <= 1.0001e-3
+
+
+@each_case
+def test_keras_fit_works_and_reports_the_loss(case):
+  model = case.build()
+  batch = case.batch()
+  history = model.fit(tf.data.Dataset.from_tensors(batch).repeat(3), epochs=1,
+                      verbose=0, shuffle=False)
+  assert 0 < abs(history.history["loss"][0]) < 1e6
+
+
+@each_case
+def test_endpoints_have_rows_first_and_work_for_any_number_of_rows(case):
+  model = case.build()
+  for name, (function, inputs) in model.endpoints().items():
+    for rows in (0, 1, 3):
+      arguments = {key: tf.zeros([rows, *spec.shape[1:]], spec.dtype)
+                   for key, spec in inputs.items()}
+      for key, value in tf.function(function)(**arguments).items():
+        assert value.shape[0] == rows, (name, key)
+
+
+@each_case
+def test_serving_default_is_generate_as_png(case):
+  model = case.build()
+  function, inputs = model.endpoints()["serving_default"]
+  label = knobs(case, 5)
+  assert inputs.keys() == {"seed", *label}
+  answer = function(seed=SEEDS, **label)
+  expected = image_codec.to_uint8(model.generate(SEEDS, **label)["image"])
+  np.testing.assert_array_equal(answer["image"], expected)
+  np.testing.assert_array_equal(tf.io.decode_png(answer["image_bytes"][4]), expected[4])
+
+
+@each_case
+def test_previews_are_named_images(case):
+  model, batch = case.build(), case.batch()
+  previews = model.previews(batch, SEEDS)
+  assert previews["samples"]["image"].shape[0] == 5
+  assert all(outputs["image"].shape.rank == 4 for outputs in previews.values())
+
+
+def test_every_model_file_has_a_case_and_a_recipe():
+  files = {p.stem for p in pathlib.Path(models_package.__path__[0]).glob("[a-z]*.py")}
+  assert files == {case.model for case in CASES}
+  assert files == {recipe.load(name).model.name for name in recipe.names()}
+
+
+def test_model_files_end_with_their_model():
+  for case in CASES:
+    model = type(case.build(compiled=False))
+    source = inspect.getsource(inspect.getmodule(model))
+    assert source.rstrip().endswith(f"Model = {model.__name__}")
