@@ -19,7 +19,7 @@ import numpy as np
 
 from aigc_tf.data import packages
 
-FORMAT = 1  # of the decoded folders: raise it when the same source would decode differently
+FORMAT = 2  # of the decoded folders: raise it when the same source would decode differently
 MEMORY_LIMIT_BYTES = 512 * 2**20  # of uint8 pixels; above it they are read from the disk
 RECORDS = "image.arrayrecord"
 

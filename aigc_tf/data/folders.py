@@ -79,18 +79,17 @@ def read(file, size, channels):
   Returns: Picture.  Raises: ValueError, why the file cannot be used.
   """
   try:
-    with warnings.catch_warnings():
-      warnings.simplefilter("ignore")  # notes about odd files, such as a large picture
-      with Image.open(file) as image:
-        image.load()
-        own = np.asarray(image.convert("RGBA"))
-        fitted = pixels.fit(image, size, channels)
+    with Image.open(file) as image:
+      image.load()
+      own = np.asarray(image.convert("RGBA"))
+      fitted = pixels.fit(image, size, channels)
   except Exception as error:  # a damaged file makes Pillow's decoders raise anything at all
     reason = str(error) or type(error).__name__
     raise ValueError("unreadable: " + reason.replace(str(file), "").strip(" '")) from error
   if min(own.shape[:2]) < size // 2:
     raise ValueError(f"too small: {own.shape[1]}x{own.shape[0]}, at least {size // 2} needed")
-  return Picture(own.shape[:2], fitted, hashlib.sha256(str(own.shape).encode() + own).digest())
+  return Picture(own.shape[:2], fitted,
+                 hashlib.sha256(str(own.shape).encode() + own.tobytes()).digest())
 
 
 def examine(root, files, size, channels):
@@ -108,13 +107,15 @@ def examine(root, files, size, channels):
     bar = tqdm.tqdm(total=len(files), desc="reading images", delay=2, leave=False)
     for start in range(0, len(files), _CHUNK):
       chunk = files[start:start + _CHUNK]
-      for file, (picture, reason) in zip(chunk, pool.map(attempt, chunk)):
-        if picture:
-          first = seen.setdefault(picture.digest, file)
-          if first != file:
-            picture, reason = None, f"duplicate of {first.relative_to(root)}"
+      with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's notes about odd files, such as a large picture
+        results = list(pool.map(attempt, chunk))
+      for file, (picture, reason) in zip(chunk, results):
+        first = seen.setdefault(picture.digest, file) if picture else file
+        if first != file:
+          picture, reason = None, f"duplicate of {first.relative_to(root)}"
         yield file, picture, reason
-        bar.update()
+      bar.update(len(chunk))
     bar.close()
 
 

@@ -11,6 +11,7 @@ import dataclasses
 import fnmatch
 import hashlib
 import importlib.metadata
+import importlib.util
 import os
 import pathlib
 import shutil
@@ -109,6 +110,13 @@ def is_present(name):
   return any(folder and _has_members(folder, package) for folder in folders)
 
 
+def has_client(kind):
+  """Whether the client of a kind of package ("pip", "npm", "apt") is installed.  Returns: bool."""
+  if kind == "pip":
+    return importlib.util.find_spec("pip") is not None
+  return shutil.which(_CLIENTS[kind]) is not None
+
+
 @contextlib.contextmanager
 def staged(folder):
   """A temporary folder that becomes `folder` by one rename when the block ends without an error.
@@ -160,7 +168,7 @@ def _archive(package, scratch):
   placed = _hand_placed() / package.filename
   if placed.exists():
     return placed
-  if shutil.which(_CLIENTS[package.kind]) is None and package.kind != "pip":
+  if not has_client(package.kind):
     raise UserError(f"{package.name} needs {_CLIENTS[package.kind]}, which is not installed: "
                     f"{_remedy(package)}")
   fail = {"pip": _pip, "npm": _npm, "apt": _apt}[package.kind](package, scratch)

@@ -38,25 +38,32 @@ def open_own(name, size, channels):
 
 
 def open_published(name, size, channels):
-  """Any image data set of TFDS, from where the user has prepared it or else from the network.
+  """Any image data set of TFDS.  Returns: decoded.Opened.  Raises: UserError, as `prepare`."""
+  return _open(prepare(name), size, channels)
 
-  name: as TFDS writes it, "cifar10" or "cifar10:3.0.2".  Returns: decoded.Opened.
-  Raises: UserError: unknown name, no network, no images.
+
+def prepare(name):
+  """A published builder, prepared: where the user has it already, or else from the network.
+
+  name: as TFDS writes it, "cifar10" or "cifar10:3.0.2".  Returns: tfds.core.DatasetBuilder.
+  Raises: UserError: unknown name, no network, whatever goes wrong below.
   """
   plain = name.partition(":")[0].partition("/")[0]
   try:
     builder_class = tfds.builder_cls(plain)
   except tfds.core.DatasetNotFoundError as error:
     raise UserError(f"unknown data {name!r}: {_nearest(plain)}") from error
-  builder = tfds.builder(name, data_dir=os.environ.get("TFDS_DATA_DIR"))
-  if not builder.info.splits:
-    _check_network(name, builder_class)
   try:
+    builder = tfds.builder(name, data_dir=os.environ.get("TFDS_DATA_DIR"))
+    if not builder.info.splits:
+      _check_network(name, builder_class)
     builder.download_and_prepare()
+  except UserError:
+    raise
   except Exception as error:  # whatever a host, a moved file or a manual download makes TFDS raise
     first = str(error).strip().splitlines() or [type(error).__name__]
     raise UserError(f"TFDS cannot prepare {name}: {first[0][:200]}") from error
-  return _open(builder, size, channels)
+  return builder
 
 
 def _nearest(name):

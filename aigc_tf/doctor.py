@@ -1,0 +1,161 @@
+"""Checks the installation, or a data set file by file.
+
+  python -m aigc_tf.doctor                 versions, devices, folders, clients: one line each
+  python -m aigc_tf.doctor --data=./photos every image that would be skipped, and why
+  python -m aigc_tf.doctor --data=mnist_5k counts of a data set
+
+Exit status 1 if something that is needed is missing.
+"""
+
+import importlib.metadata
+import os
+import pathlib
+import shutil
+import sys
+import tempfile
+
+import aigc_tf
+from aigc_tf import command
+from aigc_tf.errors import UserError
+
+_NEEDED = (("tensorflow", (2, 21)), ("keras", (3, 15)), ("tensorboard", (2, 21)),
+           ("tensorflow-datasets", (4, 9)), ("ml_collections", (0, 1)), ("pillow", (9, 0)))
+_FREE_GB = 2.0
+_LOOK_SIZE = 32  # pixels; a folder has no size of its own to be checked against
+
+
+def define(values):
+  """Flags of this command."""
+  from absl import flags
+  flags.DEFINE_string("data", "", "Check this data instead: a name or a folder.",
+                      flag_values=values)
+
+
+def run(values):
+  """Prints the checks.  Returns: exit status."""
+  if values.data:
+    return check_data(values.data)
+  results = [_python(), *(_package(*row) for row in _NEEDED), _devices(), _cache(), *_clients(),
+             _weights()]
+  for good, line in results:
+    print(("ok    " if good else "BAD   ") + line)
+  return 0 if all(good for good, _ in results) else 1
+
+
+def check_data(name):
+  """Prints what a data set holds, or which files of a folder cannot be used.
+
+  name: str, as in data.name.  Returns: exit status.  Raises: UserError.
+  """
+  command.import_tensorflow()
+  root = pathlib.Path(name).expanduser()
+  if root.exists() or name.startswith((".", "~", os.sep)):
+    return _check_folder(root.resolve())
+  import ml_collections
+  import numpy as np
+
+  from aigc_tf.data import images
+  cfg = ml_collections.ConfigDict({"name": name, "size": _LOOK_SIZE, "channels": 3, "split": "all"})
+  names = images.spec(cfg)["class_names"]
+  labels = {split: images.arrays(cfg, split)["label"] for split in ("all", "train", "test")}
+  counts = np.bincount(labels["all"], minlength=len(names))
+  print(f"{name}: {len(labels['all'])} images, {len(labels['train'])} to train on and "
+        f"{len(labels['test'])} held out")
+  _print_classes(names, counts)
+  return 0
+
+
+def _check_folder(root):
+  import numpy as np
+
+  from aigc_tf.data import folders
+  files = folders.image_files(root)
+  names, sides, classes, num_grey = folders.class_names(root, files), [], [], 0
+  for file, picture, reason in folders.examine(root, files, _LOOK_SIZE, 3):
+    place = file.relative_to(root)
+    if picture is None:
+      print(f"skipped: {place}: {reason}")
+      continue
+    sides.append(min(picture.shape))
+    classes.append(place.parts[0])
+    num_grey += bool((picture.pixels == picture.pixels[..., :1]).all())
+  if not sides:
+    raise UserError(f"none of the {len(files)} images below {root} can be used: see the lines above")
+  print(f"{root}: {len(sides)} images can be used, {len(files) - len(sides)} are skipped; shorter "
+        f"sides {min(sides)} to {max(sides)} pixels, median {int(np.median(sides))}; "
+        f"{num_grey} grey, {len(sides) - num_grey} colour")
+  _print_classes(names, [classes.count(name) for name in names])
+  print(f"train on it: --recipe.data.name={root} "
+        f"--recipe.data.channels={1 if num_grey == len(sides) else 3}")
+  return 0
+
+
+def _print_classes(names, counts):
+  if names:
+    listed = ", ".join(f"{name} {count}" for name, count in zip(names, counts))
+    print(f"{len(names)} classes: {listed}")
+  else:
+    print("no classes")
+
+
+def _python():
+  found = ".".join(map(str, sys.version_info[:3]))
+  return sys.version_info >= (3, 11), f"Python {found} (3.11 or later is needed)"
+
+
+def _package(name, least):
+  wanted = ".".join(map(str, least))
+  try:
+    version = importlib.metadata.version(name)
+  except importlib.metadata.PackageNotFoundError:
+    return False, f"{name} is missing: pip install '{name}>={wanted}'"
+  found = tuple(int(part) for part in version.split(".")[:2])
+  return found >= least, f"{name} {version} ({wanted} or later is needed)"
+
+
+def _devices():
+  try:
+    command.import_tensorflow()
+    import tensorflow as tf
+  except ImportError as error:
+    return False, f"tensorflow does not load: {error}"
+  devices = [device.name.split(":", 1)[1] for device in tf.config.list_logical_devices()]
+  return True, f"devices: {', '.join(devices)}; {os.cpu_count()} processors"
+
+
+def _cache():
+  from aigc_tf.data import packages
+  folder = packages.cache_dir()
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()
+  except OSError as error:
+    return False, (f"cache folder {folder} cannot be written ({error.strerror}): set AIGC_TF_CACHE "
+                   "to another folder")
+  free = shutil.disk_usage(folder).free / 1e9
+  return free >= _FREE_GB, f"cache folder {folder}: {free:.1f} GB free ({_FREE_GB} are needed)"
+
+
+def _clients():
+  from aigc_tf.data import packages
+  for client, kind in (("pip", "pip"), ("npm", "npm"), ("apt-get", "apt")):
+    users = [name for name, package in packages.PACKAGES.items() if package.kind == kind]
+    missing = [name for name in users if not packages.is_present(name)]
+    if packages.has_client(kind):
+      yield True, f"{client} is here"
+    else:  # data already fetched, or of no interest, needs no client
+      yield True, f"{client} is not installed; only it fetches {', '.join(missing) or 'nothing'}"
+
+
+def _weights():
+  names = aigc_tf.models()  # training needs none of them
+  return True, f"trained models that came with it: {', '.join(names) or 'none'}"
+
+
+def main(argv=None):
+  """Returns the exit status."""
+  return command.main(argv, __doc__, define, run)
+
+
+if __name__ == "__main__":
+  sys.exit(main())

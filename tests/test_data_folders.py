@@ -1,0 +1,130 @@
+"""A user's own folder: odd files are fitted, bad ones are named and skipped; and the doctor."""
+
+import ml_collections
+import numpy as np
+from PIL import Image
+import pytest
+
+from aigc_tf import doctor
+from aigc_tf.data import images
+from aigc_tf.data import pixels
+from aigc_tf.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+  monkeypatch.setenv("AIGC_TF_CACHE", str(tmp_path / "cache"))
+
+
+def config(folder, **change):
+  return ml_collections.ConfigDict({
+      "name": str(folder), "split": "all", "size": 16, "channels": 3, "batch_size": 4,
+      "augment": {"rotate_degrees": 0.0, "crop_pixels": 0, "flip": False, "colour": 0.0,
+                  "noise": 0.0}, **change})
+
+
+def picture(seed, height=20, width=20, channels=3):
+  shape = (height, width, channels)[:2 if channels == 1 else 3]
+  return Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
+
+
+@pytest.fixture
+def photos(tmp_path):
+  """Six good images in two classes, and one bad file of each kind."""
+  root = tmp_path / "photos"
+  for name in ("cats", "dogs", "dogs/.hidden"):
+    (root / name).mkdir(parents=True)
+  picture(0).save(root / "cats/a.png")
+  picture(1, 40, 21).convert("CMYK").save(root / "cats/b.jpg")
+  picture(2, 33, 64, 1).save(root / "cats/c.png")
+  picture(3, 16, 16, 4).save(root / "dogs/d.webp", lossless=True)
+  picture(4).convert("P").save(root / "dogs/e.GIF")
+  Image.fromarray(np.full((18, 18), 40000, np.uint16)).save(root / "dogs/f.tif")
+  picture(9).save(root / "dogs/.hidden/never.png")
+  (root / "notes.txt").write_text("not an image")
+  (root / "cats/empty.png").write_bytes(b"")
+  (root / "cats/text.jpg").write_text("no image at all")
+  whole = (root / "cats/a.png").read_bytes()
+  (root / "dogs/torn.png").write_bytes(whole[:len(whole) // 2])
+  picture(5, 7, 90).save(root / "dogs/tiny.png")
+  picture(0).save(root / "dogs/again.bmp")
+  return root
+
+
+def test_good_files_are_used_and_bad_ones_named(photos, capsys):
+  found = images.arrays(config(photos), "all")
+  assert found["image"].shape == (6, 16, 16, 3) and found["image"].dtype == np.uint8
+  assert found["label"].tolist() == [0, 0, 0, 1, 1, 1]
+  spec = images.spec(config(photos))
+  assert spec["class_names"] == ["cats", "dogs"] and spec["num_examples"] == 6
+  said = capsys.readouterr().err
+  assert "6 images kept, 5 files skipped" in said and said.count("data:") == 1
+  assert "cats/empty.png: unreadable" in said and "duplicate of cats/a.png" in said
+  assert (found["image"][5] == 40000 // 256).all()  # 16 bits of grey
+
+
+def test_doctor_names_each_bad_file_and_why(photos, capsys):
+  assert doctor.main(["doctor", f"--data={photos}"]) == 0
+  lines = capsys.readouterr().out.splitlines()
+  skipped = {line.split(": ")[1]: line.split(": ", 2)[2] for line in lines if "skipped: " in line}
+  assert sorted(skipped) == ["cats/empty.png", "cats/text.jpg", "dogs/again.bmp", "dogs/tiny.png",
+                             "dogs/torn.png"]
+  assert skipped["dogs/tiny.png"].startswith("too small: 90x7")
+  assert skipped["dogs/again.bmp"] == "duplicate of cats/a.png"
+  assert all(skipped[f"{name}"].startswith("unreadable")
+             for name in ("cats/empty.png", "cats/text.jpg", "dogs/torn.png"))
+  assert "6 images can be used, 5 are skipped; shorter sides 16 to 33 pixels" in lines[5]
+  assert lines[6] == "2 classes: cats 3, dogs 3"
+
+
+def test_decoded_once_and_again_when_a_file_changes(photos, capsys):
+  before = images.spec(config(photos))["fingerprint"]
+  assert capsys.readouterr().err
+  assert images.spec(config(photos))["fingerprint"] == before
+  assert not capsys.readouterr().err  # nothing was read again
+  picture(6).save(photos / "cats/g.png")
+  assert images.spec(config(photos))["num_examples"] == 7
+
+
+def test_split_follows_the_pixels_not_the_names(tmp_path):
+  for place, prefix in (("one", "x"), ("two", "y")):
+    (tmp_path / place).mkdir()
+    for seed in range(40):
+      picture(seed, 8, 8).save(tmp_path / place / f"{prefix}{(seed * 7) % 40}.png")
+  held_out = [{row.tobytes() for row in images.arrays(config(tmp_path / place, size=8), "test")
+               ["image"]} for place in ("one", "two")]
+  assert held_out[0] and held_out[0] == held_out[1]
+  assert images.spec(config(tmp_path / "one"))["class_names"] == []
+
+
+def test_training_batches_from_a_folder(photos):
+  batch = next(iter(images.load(config(photos, channels=1), "all", 0, 0)))
+  assert batch["image"].shape == (4, 16, 16, 1)
+
+
+def test_what_cannot_be_used_is_one_line(tmp_path, capsys):
+  (tmp_path / "empty").mkdir()
+  (tmp_path / "bad").mkdir()
+  (tmp_path / "bad/a.png").write_text("no")
+  for name, message in (("empty", "holds no images"), ("bad", "none of the 1 images"),
+                        ("absent", "does not exist"), ("bad/a.png", "is a file")):
+    with pytest.raises(UserError, match=message):
+      images.spec(config(tmp_path / name))
+    assert doctor.main(["doctor", f"--data={tmp_path / name}"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and len(said.splitlines()) == 1
+
+
+def test_alpha_lies_on_white_and_the_centre_is_kept():
+  clear = Image.new("RGBA", (10, 10), (255, 0, 0, 0))
+  assert (pixels.fit(clear, 10, 3) == 255).all()
+  half = np.asarray(pixels.fit(Image.new("RGBA", (10, 10), (0, 0, 0, 128)), 10, 1))
+  assert abs(int(half[0, 0, 0]) - 127) <= 1  # Pillow blends in integers
+  wide = np.zeros((8, 24, 1), np.uint8)
+  wide[:, 8:16] = 200
+  assert (pixels.fit_array(wide, 8, 1) == 200).all()
+
+
+def test_shrinking_is_antialiased():
+  stripes = np.tile(np.array([0, 255], np.uint8), (64, 32))[..., None]
+  assert abs(pixels.fit_array(stripes, 16, 1).astype(int) - 127.5).max() < 12  # else 0 or 255
