@@ -88,12 +88,13 @@ def test_command_survives_a_shell(tmp_path):
 
 def test_exports_at_once_into_one_root(tmp_path):
   """Two of one model take two numbers; of two models, both are in models.config."""
-  names = ["left", "left", "right", "right"]
-  models = [serving_models.Painter() for _ in names]
+  names = ["left", "left", "right"]
+  specs = {"x": tf.TensorSpec([None, 4], tf.float32)}
+  models = [serving_models.Single(lambda layer, x: {"y": layer(x)}, specs) for _ in names]
   with concurrent.futures.ThreadPoolExecutor(len(names)) as pool:
     paths = list(pool.map(lambda model, name: savedmodel.export(model, tmp_path, name),
                           models, names))
-  assert sorted(paths) == [f"{tmp_path}/{name}/{n}" for name in ("left", "right") for n in (1, 2)]
+  assert sorted(paths) == [f"{tmp_path}/{name}" for name in ("left/1", "left/2", "right/1")]
   for path in paths:
     assert set(savedmodel.read_manifest(path)["files"]) >= {"saved_model.pb"}
   assert parse((tmp_path / "models.config").read_text()).keys() == {"left", "right"}

@@ -70,6 +70,15 @@ def test_no_rows_in_no_rows_out(exported):
   assert answer["image_bytes"].shape == (0,)
 
 
+@pytest.mark.parametrize("seeds, truncation, message", [
+    (np.arange(3), np.ones(1, np.float32), "truncation: give one value for each row"),
+    (np.arange(2).reshape(1, 2), np.ones(1, np.float32), "not compatible with expected shape"),
+])
+def test_shapes_that_would_be_broadcast_are_refused(exported, seeds, truncation, message):
+  with pytest.raises(capi.Failed, match=message):
+    request(exported, "generate", seed=seeds, truncation=truncation)
+
+
 def test_fresh_process_without_the_package_gives_the_same_bytes(exported, tmp_path):
   script = """
 import sys, tensorflow as tf

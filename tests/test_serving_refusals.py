@@ -101,6 +101,12 @@ def test_a_failing_verification_leaves_no_version(tmp_path):
   assert [path.name for path in (tmp_path / "model").iterdir()] == ["1"]
 
 
+def test_an_answer_with_other_rows_is_refused(tmp_path):
+  doubled = serving_models.Single(lambda layer, x: {"y": tf.repeat(layer(x), 2, axis=0)}, ROW)
+  with pytest.raises(UserError, match="with 1 rows, output 'y': it answers 2 rows"):
+    savedmodel.export(doubled, tmp_path, "bad")
+
+
 def test_full_disk_while_saving(tmp_path):
   limits = resource.getrlimit(resource.RLIMIT_FSIZE)
   resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))

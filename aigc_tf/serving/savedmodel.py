@@ -82,30 +82,38 @@ def _trace(function, specs):
   """function: with the specs' keys as parameters.  Returns: one concrete function."""
   named = {key: tf.TensorSpec(spec.shape, spec.dtype, name=key) for key, spec in specs.items()}
   if all(spec.shape.rank and spec.shape[0] is None for spec in specs.values()):
-    function = _never_empty(function, specs)  # else the audit refuses the signature
+    function = _checked(function, specs)  # else the audit refuses the signature
   return tf.function(function).get_concrete_function(**named)
 
 
-def _never_empty(function, specs):
-  """Runs a batch of 0 rows as one row, and drops it.
+def _checked(function, specs):
+  """An endpoint that refuses wrong shapes, and runs a batch of 0 rows as one row that it drops.
 
-  oneDNN's convolution of an empty batch has the shape of its input (TensorFlow 2.21), and fails
-  or lies further down.
+  A C++ session does not look at the declared shapes; a short input would be broadcast. oneDNN's
+  convolution of an empty batch has the shape of its input (TensorFlow 2.21).
   """
-  def padded(**inputs):
+  def endpoint(**inputs):
     rows = tf.shape(next(iter(inputs.values())))[0]
     missing = tf.cast(rows == 0, tf.int32)
     for key, value in inputs.items():
-      extra = tf.fill(tf.concat([[missing], tf.shape(value)[1:]], 0),
-                      tf.constant(warmup.fill_value(key, value.dtype), value.dtype))
-      inputs[key] = tf.ensure_shape(tf.concat([value, extra], 0), specs[key].shape)
-    return {key: _first(value, rows) for key, value in function(**inputs).items()}
-  return padded
+      tf.debugging.assert_equal(tf.shape(value)[0], rows, f"{key}: give one value for each row")
+      value = tf.ensure_shape(value, specs[key].shape)
+      inputs[key] = tf.concat([value, _filled_rows(key, value, missing)], 0)
+    return {key: _drop_last(value, missing) for key, value in function(**inputs).items()}
+  return endpoint
 
 
-def _first(value, rows):
-  """value[:rows], unless dim 0 is absent or fixed, which the audit refuses."""
-  return value if value.shape.rank == 0 or value.shape[0] is not None else value[:rows]
+def _filled_rows(name, like, count):
+  """`count` more rows for the input `name`, of values that it accepts."""
+  value = tf.constant(warmup.fill_value(name, like.dtype), like.dtype)
+  return tf.fill(tf.concat([[count], tf.shape(like)[1:]], 0), value)
+
+
+def _drop_last(value, count):
+  """Without the last rows; as it is if dim 0 is absent or fixed, which the audit refuses."""
+  if value.shape.rank == 0 or value.shape[0] is not None:
+    return value
+  return value[:tf.shape(value)[0] - count]
 
 
 def _module(model, functions):

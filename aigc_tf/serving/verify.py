@@ -35,9 +35,11 @@ def verify(directory, functions, specs):
               for key, value in call["values"].items()}
     for key, value in functions[call["signature"]](**inputs).items():
       fault = difference(key, value.numpy(), result[key])
+      if len(result[key]) != call["rows"]:
+        fault = f"it answers {len(result[key])} rows"
       if fault:
         raise UserError(f"signature {call['signature']!r} with {call['rows']} rows, output "
-                        f"{key!r}: the export and the model differ, {fault}")
+                        f"{key!r}: {fault}")
   return VERIFIED
 
 
@@ -61,7 +63,7 @@ def difference(name, expected, actual):
   expected, actual: np.ndarray, strings as object.
   """
   if expected.dtype != actual.dtype or expected.shape != actual.shape:
-    return (f"{actual.dtype}{list(actual.shape)} instead of "
+    return (f"the export gives {actual.dtype}{list(actual.shape)}, the model "
             f"{expected.dtype}{list(expected.shape)}")
   if np.array_equal(expected, actual):
     return ""
@@ -77,11 +79,11 @@ def difference(name, expected, actual):
 
 def _numeric_difference(name, expected, actual):
   if expected.dtype == object or expected.shape != actual.shape:
-    return f"{actual.ravel()[:1]} instead of {expected.ravel()[:1]}"
+    return "the export and the model give other values"
   wide = [array.astype(np.float64) for array in (expected, actual)]
   allowed = LEVEL_TOLERANCE.get(name, 0)
   if np.issubdtype(expected.dtype, np.floating) and name not in LEVEL_TOLERANCE:
     allowed = FLOAT_TOLERANCE * np.max(np.abs(wide[0]), initial=0, where=np.isfinite(wide[0]))
   if np.allclose(*wide, rtol=0, atol=allowed, equal_nan=True):
     return ""
-  return f"by up to {np.max(np.abs(wide[0] - wide[1])):.3g}"
+  return f"the export and the model differ by up to {np.max(np.abs(wide[0] - wide[1])):.3g}"
