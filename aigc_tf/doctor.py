@@ -80,7 +80,7 @@ def _check_folder(root):
     classes.append(place.parts[0])
     num_grey += bool((picture.pixels == picture.pixels[..., :1]).all())
   if not sides:
-    raise UserError(f"none of the {len(files)} images below {root} can be used: see the lines above")
+    raise UserError(f"none of the {len(files)} images below {root} can be used: see above")
   print(f"{root}: {len(sides)} images can be used, {len(files) - len(sides)} are skipped; shorter "
         f"sides {min(sides)} to {max(sides)} pixels, median {int(np.median(sides))}; "
         f"{num_grey} grey, {len(sides) - num_grey} colour")

@@ -45,8 +45,9 @@ def place(cache, package, content):
 
 def offline(monkeypatch):
   # Clients that reach nobody: an index and a registry at a closed port of this machine.
-  for name, value in (("PIP_INDEX_URL", "http://127.0.0.1:9/simple"), ("PIP_CONFIG_FILE", "/dev/null"),
-                      ("npm_config_registry", "http://127.0.0.1:9")):
+  nobody = "http://127.0.0.1:9"
+  for name, value in (("PIP_INDEX_URL", nobody), ("PIP_CONFIG_FILE", "/dev/null"),
+                      ("npm_config_registry", nobody)):
     monkeypatch.setenv(name, value)
 
 

@@ -50,7 +50,7 @@ def fetch_all(names):
     else:
       command.import_tensorflow()
       from aigc_tf.data import tfds_source
-      print(f"{name}: {tfds_source.prepare(name).data_dir}")
+      print(f"{name}: {tfds_source.prepare(tfds_source.find(name)).data_dir}")
 
 
 def _state(needed):

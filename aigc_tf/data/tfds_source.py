@@ -39,31 +39,45 @@ def open_own(name, size, channels):
 
 def open_published(name, size, channels):
   """Any image data set of TFDS.  Returns: decoded.Opened.  Raises: UserError, as `prepare`."""
-  return _open(prepare(name), size, channels)
+  builder = find(name)
+  if _first(builder.info.features, tfds.features.Image) is None:
+    raise UserError(f"{name} has no images: its features are {', '.join(builder.info.features)}")
+  return _open(prepare(builder), size, channels)
 
 
-def prepare(name):
-  """A published builder, prepared: where the user has it already, or else from the network.
+def find(name):
+  """The builder of a published name, not prepared yet.
 
   name: as TFDS writes it, "cifar10" or "cifar10:3.0.2".  Returns: tfds.core.DatasetBuilder.
-  Raises: UserError: unknown name, no network, whatever goes wrong below.
+  Raises: UserError for an unknown name, with the nearest ones.
   """
   plain = name.partition(":")[0].partition("/")[0]
   try:
-    builder_class = tfds.builder_cls(plain)
+    tfds.builder_cls(plain)
   except tfds.core.DatasetNotFoundError as error:
     raise UserError(f"unknown data {name!r}: {_nearest(plain)}") from error
   try:
-    builder = tfds.builder(name, data_dir=os.environ.get("TFDS_DATA_DIR"))
-    if not builder.info.splits:
-      _check_network(name, builder_class)
+    return tfds.builder(name, data_dir=os.environ.get("TFDS_DATA_DIR"))
+  except Exception as error:  # a wrong version or config, each by another class of TFDS
+    raise UserError(f"TFDS cannot open {name}: {_line(error)}") from error
+
+
+def prepare(builder):
+  """Prepares a published builder, from the network unless the user has it already.
+
+  Returns: the builder.  Raises: UserError: no network, or whatever a host makes TFDS raise.
+  """
+  if not builder.info.splits:
+    _check_network(builder)
+  try:
     builder.download_and_prepare()
-  except UserError:
-    raise
-  except Exception as error:  # whatever a host, a moved file or a manual download makes TFDS raise
-    first = str(error).strip().splitlines() or [type(error).__name__]
-    raise UserError(f"TFDS cannot prepare {name}: {first[0][:200]}") from error
+  except Exception as error:  # a moved file, a full disk, a download that needs a login
+    raise UserError(f"TFDS cannot prepare {builder.name}: {_line(error)}") from error
   return builder
+
+
+def _line(error):
+  return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def _nearest(name):
@@ -74,26 +88,25 @@ def _nearest(name):
           f"{', '.join(packages.DATA_SETS)}, fake, a name of TFDS, or a folder such as ./photos")
 
 
-def _check_network(name, builder_class):
+def _check_network(builder):
   # Without a network TFDS retries in silence for minutes: one look at a host says it in seconds.
-  hosts = {urllib.parse.urlparse(url).hostname for url in builder_class.url_infos} - {None}
+  hosts = {urllib.parse.urlparse(url).hostname for url in builder.url_infos or ()}
+  hosts.discard(None)
   if not hosts or urllib.request.getproxies():
     return
   host = min(hosts)
   try:
     socket.create_connection((host, 443), timeout=_CONNECT_SECONDS).close()
   except OSError as error:
-    raise UserError(f"{name} is not prepared yet and its host {host} cannot be reached ({error}): "
-                    "connect to the network, or train on mnist_5k, fluent_emoji or your own "
-                    "folder of images") from error
+    raise UserError(f"{builder.name} is not prepared yet and its host {host} cannot be reached "
+                    f"({error}): connect to the network, or train on mnist_5k, fluent_emoji or "
+                    "your own folder of images") from error
 
 
 def _open(builder, size, channels):
   features = builder.info.features
-  image = _first(features, tfds.features.Image)
-  if image is None:
-    raise UserError(f"{builder.name} has no images: its features are {', '.join(features)}")
-  label = _first(features, tfds.features.ClassLabel)
+  image, label = (_first(features, kind)
+                  for kind in (tfds.features.Image, tfds.features.ClassLabel))
   return decoded.Opened(
       num_examples=sum(split.num_examples for split in builder.info.splits.values()),
       class_names=list(features[label].names) if label else [],
