@@ -102,21 +102,6 @@ class Scale(layers.Layer):
     self.built = True
 
 
-def _without_empty_batch(function, image, **inputs):
-  """Calls with one row at least: TensorFlow's CPU convolution fails on none.
-
-  image: uint8[B, H, W, C].  inputs: more tensors with B rows.  Returns: what function returns.
-  """
-  rows = tf.shape(image)[0]
-  missing = tf.cast(rows == 0, tf.int32)
-
-  def pad(x):
-    return tf.pad(x, [[0, missing]] + [[0, 0]] * (x.shape.rank - 1))
-
-  padded = function(pad(image_codec.to_float(image)), **{k: pad(v) for k, v in inputs.items()})
-  return tf.nest.map_structure(lambda x: x[:rows], padded)
-
-
 # --- the model
 
 
@@ -284,15 +269,15 @@ class VAE(keras.Model):
       return image_codec.outputs(self.generate(**inputs)["image"])
 
     def encode(image, **inputs):
-      moments = _without_empty_batch(self.encode, image, **inputs)
-      return dict(zip(("mean", "log_var"), moments))
+      mean, log_var = self.encode(image_codec.to_float(image), **inputs)
+      return {"mean": mean, "log_var": log_var}
 
     def decode(**inputs):
       return image_codec.outputs(self.decode(**inputs))
 
     def reconstruct(image, **inputs):
-      return image_codec.outputs(
-          _without_empty_batch(self.reconstruct, image, **inputs)["image"])
+      image = image_codec.to_float(image)
+      return image_codec.outputs(self.reconstruct(image, **inputs)["image"])
 
     return {"serving_default": (generate, {**seed, **label}),
             "generate": (generate, {**seed, **label, **knob}),
