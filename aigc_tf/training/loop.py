@@ -13,11 +13,11 @@ import keras
 import tensorflow as tf
 import tqdm
 
-from aigc_tf import recipe
 from aigc_tf import runs
 from aigc_tf import samples
 from aigc_tf.errors import UserError
 from aigc_tf.training import checkpoints
+from aigc_tf.training import clock
 from aigc_tf.training import devices
 from aigc_tf.training import ema
 from aigc_tf.training import evaluation
@@ -28,7 +28,7 @@ from aigc_tf.training import record
 from aigc_tf.training import step as compiled
 from aigc_tf.training import tensorboard
 
-CHUNK_SECONDS = 1.0
+CHUNK_SECONDS, MAX_CHUNK = 1.0, 500
 MAX_ROLLBACKS = 3
 NUM_PREVIEWS = 64
 
@@ -48,8 +48,9 @@ def train(name, config, folder):
     raise UserError("another worker has stopped: start the same command again on all hosts; "
                     "the run goes on from its last checkpoint") from error
   except OSError as error:
-    raise UserError(f"cannot write to {folder}: {error.strerror or error}; nothing that was saved "
-                    "is lost: free some space and start the same command again") from error
+    raise UserError(f"cannot write to {error.filename or folder}: {error.strerror or error}; what "
+                    "was saved before is intact: mend that and start the same command again"
+                    ) from error
 
 
 class Loop:
@@ -65,18 +66,24 @@ class Loop:
     self._build()
     self.log = metrics_log.MetricsLog(folder / "metrics.jsonl")
     self.alarms = health.Alarms()
+    self.clock = clock.Clock()
     self.signal = None
-    self.state = {"rollbacks": 0, "best": None, "since_best": 0, "seconds": 0.0}
+    # What a checkpoint holds besides variables. seconds: of training, over all starts.
+    self.state = {"rollbacks": 0, "rollback_step": 0, "best": None, "since_best": 0,
+                  "seconds": 0.0}
 
   def _build(self):
-    config = self.config
+    config, policy = self.config, keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.train.precision)
     keras.utils.set_random_seed(config.seed)
-    with self.strategy.scope():
-      self.model = runs.build_model(config, self.spec)
-      self.model.compile(**config.compile)
-      self.twin = runs.build_model(config, self.spec)
-      ema.copy(self.twin, self.model)
+    try:
+      with self.strategy.scope():
+        self.model = runs.build_model(config, self.spec)
+        self.model.compile(**config.compile)
+        self.twin = runs.build_model(config, self.spec)
+        ema.copy(self.twin, self.model)
+    finally:
+      keras.config.set_dtype_policy(policy)  # layers keep theirs
     update = self.model.gradient_step
     update.micro_batches, update.clip_norm = config.train.micro_batches, config.train.clip_norm
     self.steps = compiled.CompiledSteps(
@@ -116,7 +123,8 @@ class Loop:
       self._save_checkpoint()
     else:
       self.state.update(state)
-    step = self._step()
+      self.saved_step = self._step()
+    self.first_step = step = self._step()
     if self.is_chief:
       self.log.cut(step)
     if step:
@@ -146,30 +154,25 @@ class Loop:
       runs.write_record(self.folder, self.record)
 
   def _run_steps(self):
-    chunk = 1
-    last = self.config.train.steps
-    self.started = self.logged_at = time.time() - self.state["seconds"], time.time()
-    self.logged_at, self.wait_s, self.steps_since_log = time.time(), 0.0, 0
-    self.started = time.time() - self.state["seconds"]
+    chunk, last = 1, self.config.train.steps
+    self.clock.start(self.state["seconds"])
     with self._progress_bar(last) as bar:
       while self._step() < last and not self.signal and not self._is_stale():
-        before, start = self._step(), time.time()
+        before, start = self._step(), time.perf_counter()
         self._profile(before)
         is_finite, wait_s = self.steps(self.iterator, min(chunk, self._until_event(before)))
         if not is_finite:
           self._roll_back()
           bar.n = self._step()
           continue
-        done, seconds = self._step() - before, time.time() - start
-        if chunk > 1 or before:  # the very first one is mostly tracing
-          chunk = max(1, min(500, int(CHUNK_SECONDS * done / seconds)))
-        else:
-          chunk = 2
-        self.wait_s += wait_s
-        self.steps_since_log += done
+        done = self._step() - before
+        is_traced = before > self.first_step  # the first chunk is mostly tracing: not a measure
+        pace = done / (time.perf_counter() - start) if is_traced else 1.0
+        chunk = max(1, min(MAX_CHUNK, int(CHUNK_SECONDS * pace)))
+        self.clock.add(done, wait_s)
         bar.update(done)
         self._events(bar)
-    if self._step() not in (self._saved_step, 0):
+    if self._step() != self.saved_step:
       self._save_checkpoint()
 
   def _progress_bar(self, last):
@@ -204,21 +207,17 @@ class Loop:
   # --- events
 
   def _write_log(self, step, bar):
-    now = time.time()
-    seconds, self.logged_at = now - self.logged_at, now
-    times = {"time/images_per_s": self.steps_since_log * self.config.data.batch_size / seconds,
-             "time/data_wait": self.wait_s / seconds,
-             "time/seconds": now - self.started}
-    self.wait_s, self.steps_since_log = 0.0, 0
+    train = self.config.train
+    times, seconds_per_step = self.clock.lap(self.config.data.batch_size)
     scalars = self.steps.means()
     self.steps.reset()
     self._write(step, {**scalars, **times})
-    text = (f"loss {scalars['loss']:.4f}, {times['time/images_per_s']:.0f} rows/s, "
+    text = (f"loss {scalars['loss']:.4f}, {times['time/rows_per_s']:.0f} rows/s, "
             f"data wait {100 * times['time/data_wait']:.1f} %")
     bar.set_postfix_str(text, refresh=False)
     if bar.disable:
-      left = (self.config.train.steps - step) * seconds / max(self.config.train.log_every, 1)
-      self._say(f"step {step}/{self.config.train.steps}: {text}, {left / 60:.1f} min left")
+      left = (train.steps - step) * seconds_per_step / 60
+      self._say(f"step {step}/{train.steps}: {text}, {left:.1f} min left")
 
   def _write(self, step, scalars):
     """Scalars of one moment to metrics.jsonl, TensorBoard and the alarms."""
@@ -279,13 +278,12 @@ class Loop:
   # --- saving, and what needs it
 
   def _state(self):
-    seconds = time.time() - self.started if hasattr(self, "started") else 0.0
     return {**self.state, "step": self._step(), "position": int(self.steps.position),
-            "seconds": seconds, "names": self.steps.names}
+            "seconds": self.clock.seconds()}
 
   def _save_checkpoint(self):
     step = self._step()
-    self._saved_step = step
+    self.saved_step = step
     if self.state["rollbacks"] and step > self.state["rollback_step"]:
       self.state["rollbacks"] = 0  # past the bad place
     if self.is_chief:

@@ -85,8 +85,8 @@ def headline(loop):
 
 def next_commands(loop):
   """Printed at the end."""
-  seconds = loop.state["seconds"] if not hasattr(loop, "started") else loop._state()["seconds"]
-  return (f"done: {loop._step()} steps in {seconds / 60:.1f} min; pictures in "
+  minutes = loop.clock.seconds() / 60
+  return (f"done: {loop.config.train.steps} steps in {minutes:.1f} min; pictures in "
           f"{loop.folder / 'samples'}\nnext: python -m aigc_tf.generate --model={loop.folder} "
           f"--out=out\n      python -m aigc_tf.evaluate --model={loop.folder}\n"
           f"      python -m aigc_tf.export --model={loop.folder} --out=exports")

@@ -1,0 +1,35 @@
+"""Colour icons (emoji) by a convolutional VAE, arXiv:1312.6114.
+
+Run:     python -m aigc_tf.train --recipe=vae_emoji
+Expect:  not measured yet
+Data:    fluent_emoji, 3,391 icons, here 32x32 (npm package @lobehub/fluent-emoji-3d, MIT; 16 MB)
+"""
+
+from ml_collections import ConfigDict
+
+from aigc_tf import recipe
+
+
+def get_config():
+  return ConfigDict({
+      "seed": 0,
+      "data": {
+          "modality": "images", "name": "fluent_emoji", "split": "train",
+          "size": 32, "channels": 3, "batch_size": 64,
+          "augment": {"rotate_degrees": 0.0, "crop_pixels": 1, "flip": True, "colour": 0.0,
+                      "noise": 0.0},
+      },
+      "model": {"name": "vae", "latent_dim": 128, "width": 64, "likelihood": "gaussian",
+                "conditional": False},
+      "compile": {"lr": 5e-4, "beta": 1.0, "free_bits": 0.0, "kl_warmup_steps": 1000,
+                  "warmup_steps": 200, "decay_steps": 8000},
+      "train": recipe.train(steps=8000, ema_decay=0.999, clip_norm=1000.0),
+      "evaluate": {"num": 2048, "features": "auto", "metric": "", "mode": "min"},
+  })
+
+
+TINY = {
+    "data.name": "fake", "data.batch_size": 8, "model.width": 8, "model.latent_dim": 8,
+    "train.steps": 4, "train.log_every": 2, "train.preview_every": 2, "train.checkpoint_every": 2,
+    "evaluate.num": 16, "evaluate.features": "pixels",
+}
