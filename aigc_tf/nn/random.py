@@ -30,7 +30,7 @@ def bits(seed, shape, stream):
 
 
 def uniform(seed, shape, stream):
-  """Uniform in the open interval (0, 1), 2^24 equal steps.  Returns: f32[B, *shape]."""
+  """Uniform in the open interval (0, 1), 2^23 equal steps.  Returns: f32[B, *shape]."""
   return _to_unit(bits(seed, shape, stream))
 
 
@@ -51,6 +51,7 @@ def integers(seed, shape, stream, maxval):
 
 
 def _to_unit(words):
-  # The upper 24 bits are exact in float32; the half keeps log() away from zero.
-  upper = tf.cast(tf.bitwise.right_shift(words, tf.constant(8, tf.uint32)), tf.float32)
-  return (upper + 0.5) * 2.0**-24
+  # 23 bits and a half are exact in float32: with 24 the largest would round to 1. The half keeps
+  # log() away from zero.
+  upper = tf.cast(tf.bitwise.right_shift(words, tf.constant(9, tf.uint32)), tf.float32)
+  return (upper + 0.5) * 2.0**-23
