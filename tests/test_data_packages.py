@@ -3,10 +3,12 @@
 import dataclasses
 import hashlib
 import io
+import os
 import signal
 import subprocess
 import sys
 import tarfile
+import time
 import zipfile
 
 import numpy as np
@@ -126,6 +128,11 @@ def test_killed_while_unpacking_leaves_no_half_set(own_cache):
   done = subprocess.run([sys.executable, "-c", code], check=False)
   assert done.returncode == -signal.SIGKILL
   assert not (own_cache / "packages" / "toy").exists()
+  (leftover,) = (own_cache / "packages").iterdir()
+  for age, left in ((3600, True), (2 * 86400, False)):  # perhaps alive; surely dead
+    os.utime(leftover, (time.time() - age,) * 2)
+    with packages.staged(own_cache / "packages" / f"toy{age}"):
+      assert leftover.exists() == left
 
 
 def test_table_is_complete():

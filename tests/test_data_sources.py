@@ -1,6 +1,8 @@
 """TFDS names and our own builders: small and large, prepared and offline, and their true counts."""
 
 import collections
+import subprocess
+import sys
 
 import ml_collections
 import numpy as np
@@ -10,7 +12,7 @@ import tensorflow_datasets as tfds
 from aigc_tf import doctor
 from aigc_tf.data import decoded
 from aigc_tf.data import images
-from aigc_tf.data import packages
+from aigc_tf.data import tfds_source
 from aigc_tf.data.builders import fluent_emoji
 from aigc_tf.errors import UserError
 
@@ -149,6 +151,17 @@ def test_codes_of_both_icon_packages_meet():
 
 
 @pytest.mark.network
+def test_processes_may_start_at_once():
+  code = ("from aigc_tf.data import images\n"
+          "from ml_collections import ConfigDict\n"
+          "cfg = ConfigDict({'name': 'mnist_5k', 'split': 'all', 'size': 28, 'channels': 1})\n"
+          "print(images.spec(cfg)['num_examples'])\n")
+  started = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+             for _ in range(3)]
+  assert [process.communicate()[0] for process in started] == ["5000\n"] * 3
+
+
+@pytest.mark.network
 def test_mnist_5k_counts(capfd):
   cfg = config("mnist_5k", 28, 1)
   whole = images.arrays(cfg, "all")
@@ -171,8 +184,7 @@ def test_fluent_emoji_counts():
       "smileys-emotion": 167, "people-body": 1881, "component": 0, "animals-nature": 157,
       "food-drink": 128, "travel-places": 218, "activities": 85, "objects": 261, "symbols": 238,
       "flags": 256}
-  builder = fluent_emoji.Builder(data_dir=str(packages.cache_dir() / "tfds"),
-                                 config=fluent_emoji.config_for(16))
+  builder = tfds_source.own_builder("fluent_emoji", 16)
   sides = collections.defaultdict(set)
   for split in ("train", "test"):
     for row in tfds.as_numpy(builder.as_dataset(split=split)):

@@ -59,13 +59,16 @@ def load(cfg, split, seed, position, context=None):
   return order.map(read, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
-def arrays(cfg, split):
-  """A whole split without augmentation, for evaluation.
+def arrays(cfg, split, limit=None):
+  """A split without augmentation, for evaluation.
 
+  limit: int, at most so many examples, evenly spread over the split; None for all.
   Returns: {"image": uint8[N, H, W, C], "label": int32[N]}.  Raises: UserError.
   """
   whole = _decoded(cfg)
   members = _members(whole, split)
+  if limit and members.size > limit:
+    members = members[np.arange(limit) * members.size // limit]
   return {"image": whole.images[members], "label": whole.labels[members]}
 
 

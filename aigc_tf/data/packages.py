@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 import zipfile
 
 from aigc_tf.errors import UserError
@@ -26,6 +27,7 @@ from aigc_tf.errors import UserError
 _CLIENTS = {"pip": "pip", "npm": "npm", "apt": "apt-get"}
 _SUFFIXES = (".whl", ".tar.gz", ".tgz", ".deb")
 _TOTAL_SECONDS = 900
+_LEFTOVER_SECONDS = 24 * 3600
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +132,7 @@ def staged(folder):
   """
   try:
     folder.parent.mkdir(parents=True, exist_ok=True)
+    _clear_leftovers(folder.parent)
     temporary = pathlib.Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
   except OSError as error:
     raise UserError(f"cannot write the cache folder {folder.parent}: {error.strerror}; "
@@ -145,6 +148,14 @@ def staged(folder):
     raise UserError(f"cannot write {folder}: {error.strerror or error}") from error
   finally:
     shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _clear_leftovers(parent):
+  # What a killed process left; a living one does not take a day.
+  for leftover in parent.glob(".part-*"):
+    with contextlib.suppress(FileNotFoundError):
+      if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS:
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _kept(package):

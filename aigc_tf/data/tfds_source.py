@@ -25,16 +25,25 @@ _CONNECT_SECONDS = 10
 
 
 def open_own(name, size, channels):
-  """One of our own builders, prepared first where needed.
+  """One of our own builders.  name: a file in data/builders.  Returns: decoded.Opened."""
+  return _open(own_builder(name, size), size, channels)
 
-  name: a file in data/builders.  Returns: decoded.Opened.  Raises: UserError.
+
+def own_builder(name, size):
+  """One of our own builders, prepared below the cache folder.
+
+  name: a file in data/builders.  size: int pixels, where the builder has a choice.
+  Returns: tfds.core.DatasetBuilder.  Raises: UserError.
   """
   module = importlib.import_module(f"aigc_tf.data.builders.{name}")
   config = module.config_for(size) if hasattr(module, "config_for") else None
-  builder = module.Builder(data_dir=str(packages.cache_dir() / "tfds"), config=config)
-  with _quiet():
-    builder.download_and_prepare()
-  return _open(builder, size, channels)
+  kind = config.name if config else "only"
+  folder = packages.cache_dir() / "tfds" / f"{name}-{kind}-{module.Builder.VERSION}"
+  if not folder.exists():
+    # TFDS itself fails where two processes prepare one folder: each worker has its own here.
+    with packages.staged(folder) as temporary, _quiet():
+      module.Builder(data_dir=str(temporary), config=config).download_and_prepare()
+  return module.Builder(data_dir=str(folder), config=config)
 
 
 def open_published(name, size, channels):
