@@ -25,7 +25,8 @@ def define(values):
 def run(values):
   if not values.model or not values.out:
     raise UserError("say what to export and where: --model=NAME_OR_DIR --out=DIR")
-  from aigc_tf import runs  # TensorFlow: late, so that --help is fast
+  command.import_tensorflow()
+  from aigc_tf import runs
   from aigc_tf.serving import deployment
   from aigc_tf.serving import savedmodel
   trained = runs.describe(values.model)

@@ -149,3 +149,8 @@ def test_noise_has_the_strength_asked_for():
 def test_negative_strength_is_refused():
   with pytest.raises(UserError, match="augment.noise=-1"):
     images.load(config(augment={"noise": -1.0}), "train", 0, 0)
+
+
+def test_a_limit_spreads_over_the_split():
+  whole, some = images.arrays(config(), "all"), images.arrays(config(), "all", 16)
+  np.testing.assert_array_equal(some["label"], whole["label"][::4])  # 16 of 64

@@ -11,6 +11,7 @@ from aigc_tf.metrics import images as image_metrics
 from aigc_tf.nn import image_codec
 
 BATCH_ROWS = 256
+MAX_REAL = 10_000  # real images looked at, so that large data sets fit into memory and time
 FIRST_SEED = 1_000_000  # away from the seeds of previews and of whoever looks at samples
 
 
@@ -69,7 +70,7 @@ def _evaluate_images(model, config, spec, num, data):
   if model.num_classes:
     label = np.arange(num, dtype=np.int32) % model.num_classes
   made = generate_images(model, num, label)
-  trained_on = data.arrays(config.data, config.data.split)["image"]
+  trained_on = data.arrays(config.data, config.data.split, MAX_REAL)["image"]
   reference = _reference(net, config, data)
   return image_metrics.report(
       made, trained_on if reference is None else reference, net,
@@ -81,7 +82,9 @@ def _reference(net, config, data):
   """Real images that were not trained on, or None if there are none."""
   if config.data.name == "mnist_5k" and net.reference():
     return net.reference()
-  return data.arrays(config.data, "test")["image"] if config.data.split == "train" else None
+  if config.data.split != "train":
+    return None
+  return data.arrays(config.data, "test", MAX_REAL)["image"]
 
 
 def _feature_net(name, spec):

@@ -1,1 +1,1 @@
-"""Our own tensorflow-datasets builders: one data set, one file; the file name is the lookup name."""
+"""Our own tensorflow-datasets builders: one data set, one file; the file name is its name."""
