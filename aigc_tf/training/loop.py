@@ -149,8 +149,9 @@ class Loop:
       setting = jit.fastest(self.model, batch, self.strategy)
     jit.check(setting, self.model, self.strategy)
     self.model.gradient_step.jit = setting == "on"
-    if self.is_chief and self.record.get("jit") != setting:
-      self.record["jit"] = setting  # kept: another choice would change the last bits on resume
+    is_new = self.record.get("jit") != setting
+    self.record["jit"] = setting  # kept: another choice would change the last bits on resume
+    if self.is_chief and is_new:
       runs.write_record(self.folder, self.record)
 
   def _run_steps(self):
