@@ -1,11 +1,15 @@
 """A user's own folder: odd files are fitted, bad ones are named and skipped; and the doctor."""
 
+import subprocess
+import sys
+
 import ml_collections
 import numpy as np
 from PIL import Image
 import pytest
 
 from aigc_tf import doctor
+from aigc_tf.data import decoded
 from aigc_tf.data import images
 from aigc_tf.data import pixels
 from aigc_tf.errors import UserError
@@ -84,6 +88,35 @@ def test_decoded_once_and_again_when_a_file_changes(photos, capsys):
   assert not capsys.readouterr().err  # nothing was read again
   picture(6).save(photos / "cats/g.png")
   assert images.spec(config(photos))["num_examples"] == 7
+
+
+def test_damaged_cache_is_made_again(photos, tmp_path, capsys):
+  before = images.arrays(config(photos), "all")["image"].copy()
+  for name in ("image.npy", "rest.npz", "meta.json"):
+    decoded._open.cache_clear()  # as in a new process
+    (file,) = tmp_path.glob(f"cache/decoded/*/{name}")
+    file.write_bytes(file.read_bytes()[:100])
+    np.testing.assert_array_equal(images.arrays(config(photos), "all")["image"], before)
+    assert "is damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change", [{"size": 0}, {"channels": 2}])
+def test_impossible_shapes_are_refused(photos, change):
+  with pytest.raises(UserError, match="data.size=.*data.channels="):
+    images.spec(config(photos, **change))
+
+
+def test_full_disk_is_one_line_and_leaves_nothing(photos, tmp_path):
+  code = ("import resource, sys\n"
+          "from aigc_tf.command import guarded\n"
+          "from aigc_tf.data import images\n"
+          "from ml_collections import ConfigDict\n"
+          f"cfg = ConfigDict({{'name': {str(photos)!r}, 'size': 16, 'channels': 3}})\n"
+          "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
+          "sys.exit(guarded(lambda: images.spec(cfg)))\n")
+  done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+  assert done.returncode == 1 and done.stderr.splitlines()[-1].startswith("error: cannot write")
+  assert not list((tmp_path / "cache/decoded").iterdir())
 
 
 def test_split_follows_the_pixels_not_the_names(tmp_path):

@@ -11,13 +11,16 @@ import functools
 import hashlib
 import json
 import os
+import shutil
 import sys
 from typing import NamedTuple
+import zipfile
 
 from array_record.python import array_record_module
 import numpy as np
 
 from aigc_tf.data import packages
+from aigc_tf.errors import UserError
 
 FORMAT = 2  # of the decoded folders: raise it when the same source would decode differently
 MEMORY_LIMIT_BYTES = 512 * 2**20  # of uint8 pixels; above it they are read from the disk
@@ -82,10 +85,17 @@ def open_or_make(source, size, channels):
   text = json.dumps(settings, sort_keys=True)
   name = hashlib.sha256(text.encode()).hexdigest()[:20]
   folder = packages.cache_dir() / "decoded" / name
-  if not folder.exists():
-    with packages.staged(folder) as temporary:
-      _make(source, temporary, text)
-  return _open(str(folder))
+  for _ in range(2):
+    if not folder.exists():
+      with packages.staged(folder) as temporary:
+        _make(source, temporary, text)
+    try:
+      return _open(str(folder))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+      print(f"data: the cached {folder} is damaged ({error}) and is made again", file=sys.stderr)
+      shutil.rmtree(folder)
+  raise UserError(f"the cache folder {folder.parent} gives back other bytes than were written: "
+                  "set AIGC_TF_CACHE to a folder on another disk")
 
 
 def _make(source, folder, text):
@@ -136,7 +146,7 @@ def _tell(problems, num_kept):
 def _open(folder):
   with open(f"{folder}/meta.json", encoding="utf-8") as file:
     meta = json.load(file)
-  with np.load(f"{folder}/rest.npz") as rest:
+  with open(f"{folder}/rest.npz", "rb") as file, np.load(file) as rest:
     labels, held_out = rest["label"], rest["held_out"]
   records = f"{folder}/{RECORDS}"
   images = (Records(records, meta["shape"]) if os.path.exists(records)

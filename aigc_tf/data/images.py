@@ -118,6 +118,9 @@ def _members(whole, split):
 
 
 def _decoded(cfg):
+  if cfg.size < 1 or cfg.channels not in (1, 3):
+    raise UserError(f"data.size={cfg.size} and data.channels={cfg.channels}: images have a side of "
+                    "1 pixel or more and 1 (grey) or 3 (colour) channels")
   if cfg.name == "fake":
     made = fake(cfg)
     held_out = np.array([pipeline.is_test(image.tobytes()) for image in made["image"]])

@@ -145,7 +145,8 @@ def staged(folder):
       if not folder.exists():  # else another process was faster: its copy is as good
         raise
   except OSError as error:
-    raise UserError(f"cannot write {folder}: {error.strerror or error}") from error
+    raise UserError(f"cannot write {folder} ({error.strerror or error}): is the disk full? "
+                    "AIGC_TF_CACHE may name a folder on another one") from error
   finally:
     shutil.rmtree(temporary, ignore_errors=True)
 

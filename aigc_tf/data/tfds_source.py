@@ -42,7 +42,11 @@ def own_builder(name, size):
   if not folder.exists():
     # TFDS itself fails where two processes prepare one folder: each worker has its own here.
     with packages.staged(folder) as temporary, _quiet():
-      module.Builder(data_dir=str(temporary), config=config).download_and_prepare()
+      builder = module.Builder(data_dir=str(temporary), config=config)
+      try:
+        builder.download_and_prepare()
+      except (OSError, RuntimeError) as error:  # how a TFDS writer says that the disk is full
+        raise UserError(f"cannot prepare {name} in {folder.parent}: {_line(error)}") from error
   return module.Builder(data_dir=str(folder), config=config)
 
 
