@@ -20,10 +20,10 @@ def get_config():
                       "noise": 0.0},
       },
       "model": {"name": "dcgan", "latent_dim": 100, "width": 64, "conditional": True,
-                "batch_norm": False},
-      "compile": {"loss": "non_saturating", "g_lr": 2e-4, "d_lr": 2e-4, "beta_1": 0.5,
-                  "warmup_steps": 0, "decay_steps": 0},
-      "train": recipe.train(steps=6000, ema_decay=0.999, evaluate_every=1000),
+                "batch_norm": True},
+      "compile": {"loss": "non_saturating", "g_lr": 5e-4, "d_lr": 5e-4, "beta_1": 0.5,
+                  "warmup_steps": 0, "decay_steps": 12000},
+      "train": recipe.train(steps=12000, ema_decay=0.999, evaluate_every=2000),
       "evaluate": {"num": 5000, "features": "auto", "metric": "fid", "mode": "min"},
   })
 
