@@ -67,14 +67,16 @@ def check_data(name):
 
 def _check_folder(root):
   import numpy as np
+  import tqdm
 
   from aigc_tf.data import folders
   files = folders.image_files(root)
   names, sides, classes, num_grey = folders.class_names(root, files), [], [], 0
-  for file, picture, reason in folders.examine(root, files, _LOOK_SIZE, 3):
+  for file, picture, reason in tqdm.tqdm(folders.examine(root, files, _LOOK_SIZE, 3),
+                                         "reading images", len(files), leave=False, disable=None):
     place = file.relative_to(root)
     if picture is None:
-      print(f"skipped: {place}: {reason}")
+      tqdm.tqdm.write(f"skipped: {place}: {reason}")
       continue
     sides.append(min(picture.shape))
     classes.append(place.parts[0])

@@ -18,6 +18,7 @@ import zipfile
 
 from array_record.python import array_record_module
 import numpy as np
+import tqdm
 
 from aigc_tf.data import packages
 from aigc_tf.errors import UserError
@@ -105,7 +106,8 @@ def _make(source, folder, text):
   labels, held_out, digest = [], [], hashlib.sha256()
 
   def images():
-    for image, label, is_test in opened.examples:
+    for image, label, is_test in tqdm.tqdm(opened.examples, "decoding images",
+                                           opened.num_examples, leave=False, delay=2, disable=None):
       labels.append(label)
       held_out.append(is_test)
       digest.update(image.tobytes())

@@ -15,7 +15,6 @@ import warnings
 
 import numpy as np
 from PIL import Image
-import tqdm
 
 from aigc_tf.data import decoded
 from aigc_tf.data import pipeline
@@ -104,7 +103,6 @@ def examine(root, files, size, channels):
       return None, str(error)
   seen = {}
   with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-    bar = tqdm.tqdm(total=len(files), desc="reading images", delay=2, leave=False)
     for start in range(0, len(files), _CHUNK):
       chunk = files[start:start + _CHUNK]
       with warnings.catch_warnings():
@@ -115,8 +113,6 @@ def examine(root, files, size, channels):
         if first != file:
           picture, reason = None, f"duplicate of {first.relative_to(root)}"
         yield file, picture, reason
-      bar.update(len(chunk))
-    bar.close()
 
 
 def _open(root, files, size, channels):
