@@ -88,7 +88,7 @@ def import_tensorflow():
 
 def guarded(function):
   """Runs a command's work; a user's mistake becomes one line. Returns the exit status."""
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its errors reach us as exceptions
   os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
   try:
     return function() or 0
