@@ -23,6 +23,8 @@ from aigc_tf.errors import UserError
 
 DEFAULT = "dcgan_mnist"
 GROUPS = ("seed", "data", "model", "compile", "train", "evaluate")
+REQUIRED = {"data": ("modality", "name", "split", "batch_size"), "model": ("name",),
+            "evaluate": ("num", "metric", "mode")}  # whatever the modality
 
 # What a recipe's train group holds, and what the trainer does when the recipe is silent.
 TRAIN = {
@@ -73,26 +75,52 @@ def names():
 
 
 def load(name):
-  """The recipe's ConfigDict, locked.  Raises: UserError if there is none, or it is not whole."""
+  """The recipe's ConfigDict, locked.  Raises: UserError if there is none, or it is not whole.
+
+  What its train group leaves out is filled in from TRAIN.
+  """
   stem, _, variant = name.partition(":")
   module = _import(stem)
-  try:
-    config = module.get_config()
-    if variant == "tiny":
-      config.update_from_flattened_dict(module.TINY)
-  except (AttributeError, KeyError, TypeError, ValueError) as error:
-    raise UserError(f"recipe {stem!r} cannot be read: {error}") from error
   if variant not in ("", "tiny"):
     raise UserError(f"recipe {stem!r} has no variant {variant!r}; there is only ':tiny'")
+  try:
+    config = module.get_config()
+    if isinstance(config, ConfigDict):
+      _complete(stem, config)
+      config.lock()  # so that TINY cannot bring in a new key
+    if variant:
+      config.update_from_flattened_dict(module.TINY)
+  except UserError:
+    raise
+  except Exception as error:  # a user's own file may raise anything
+    raise UserError(f"recipe {stem!r} cannot be read: {_first_line(error)}") from error
+  if not isinstance(config, ConfigDict):
+    raise UserError(f"recipe {stem!r}: get_config() must return a ConfigDict")
+  return config
+
+
+def _complete(stem, config):
   missing = [group for group in GROUPS if group not in config]
   if missing:
     raise UserError(f"recipe {stem!r} lacks {', '.join(missing)}: a recipe has {', '.join(GROUPS)}")
-  return config.lock()
+  missing = [f"{group}.{key}" for group, keys in REQUIRED.items() for key in keys
+             if key not in config[group]]
+  if missing:
+    raise UserError(f"recipe {stem!r} lacks {', '.join(missing)}; zoo/{DEFAULT}.py is an example")
+  unknown = sorted(config.train.keys() - TRAIN.keys())
+  if unknown:
+    near = difflib.get_close_matches(unknown[0], TRAIN, 1) or sorted(TRAIN)
+    raise UserError(f"recipe {stem!r}: train has no {unknown[0]!r}; there is {', '.join(near)}")
+  config.train = {**TRAIN, **config.train}
+
+
+def _first_line(error):
+  return (str(error).splitlines() or [""])[0] or repr(error)
 
 
 def _import(stem):
   path = pathlib.Path(stem) if stem.endswith(".py") else zoo_folder() / f"{stem}.py"
-  if not path.is_file():
+  if not path.is_file() or path.name.startswith("_"):
     near = difflib.get_close_matches(stem, names(), 1)
     hint = f"did you mean {near[0]!r}?" if near else "there are: " + ", ".join(names())
     raise UserError(f"no recipe {stem!r}; {hint}")
@@ -128,18 +156,26 @@ def split_argv(argv):
 
 def override(config, words):
   """Applies ["--recipe.KEY=VALUE", ...] to a config, typed.  Returns: the config, locked."""
-  saved = sys.argv
+  saved, before = sys.argv, flatten(config)
   sys.argv = ["recipe", *words]  # config_flags reads sys.argv while it defines the flag
   try:
     values = flags.FlagValues()
     holder = config_flags.DEFINE_config_dict(
         "recipe", config, flag_values=values, lock_config=True)
     values(sys.argv)
+    _check_tuples(before, flatten(holder.value))
     return holder.value
   except (flags.Error, AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
     raise UserError(_explain(config, words, error)) from error
   finally:
     sys.argv = saved
+
+
+def _check_tuples(before, after):
+  """config_flags takes tuples of anything; ours hold one type."""
+  for key, old in before.items():
+    if isinstance(old, list) and old and {type(x) for x in after[key]} - {type(old[0])}:
+      raise TypeError(f"{key}={tuple(after[key])}, where {tuple(old)} stood")
 
 
 def _explain(config, words, error):
@@ -155,8 +191,7 @@ def _explain(config, words, error):
                                          f"; there are: {', '.join(known)}")
     if "=" not in word:
       return f"recipe key {key!r} needs a value: --recipe.{key}=VALUE"
-  message = str(error).splitlines()[0] if str(error) else repr(error)
-  return f"wrong value for a recipe key: {message}"
+  return f"wrong value for a recipe key: {_first_line(error)}"
 
 
 def flatten(config):
