@@ -71,21 +71,21 @@ def test_a_path_through_one_latent_stands_still():
   np.testing.assert_allclose(path, np.repeat(latent, 5, 0), atol=1e-6)
 
 
-@pytest.mark.parametrize("size,doublings", [
-    (8, 1), (12, 1), (16, 2), (20, 2), (24, 2), (28, 2), (32, 3), (48, 3), (56, 3), (64, 4),
-    (128, 5), (256, 6)])
-def test_number_of_doublings(size, doublings):
-  assert pyramid.num_doublings(size) == doublings
+@pytest.mark.parametrize("size,levels", [
+    (8, [8, 4]), (12, [12, 6, 3]), (28, [28, 14, 7, 4]), (64, [64, 32, 16, 8, 4])])
+def test_sizes_of_a_pyramid(size, levels):
+  assert pyramid.sizes(size) == levels
 
 
-def test_every_size_it_accepts_is_a_small_map_doubled():
+def test_every_level_doubled_covers_the_one_above():
   for size in range(8, 513, 4):
-    smallest, rest = divmod(size, 2**pyramid.num_doublings(size))
-    # An odd side cannot be halved any more: such sizes keep a larger map.
-    assert rest == 0 and smallest >= 3 and (smallest <= 7 or smallest % 2), size
+    levels = pyramid.sizes(size)
+    assert levels[0] == size and 3 <= levels[-1] <= 4
+    for large, small in zip(levels, levels[1:]):
+      assert large <= 2 * small <= large + 1  # one row is cropped at most
 
 
 @pytest.mark.parametrize("size,better", [(30, 32), (4, 8), (7, 8), (27, 28), (0, 8)])
 def test_other_sizes_are_refused_with_a_better_one(size, better):
   with pytest.raises(UserError, match=f"data.size={size}.*try --recipe.data.size={better}$"):
-    pyramid.num_doublings(size)
+    pyramid.sizes(size)

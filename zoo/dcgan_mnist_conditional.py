@@ -19,7 +19,7 @@ def get_config():
           "augment": {"rotate_degrees": 0.0, "crop_pixels": 0, "flip": False, "colour": 0.0,
                       "noise": 0.0},
       },
-      "model": {"name": "dcgan", "latent_dim": 100, "width": 64, "conditional": True,
+      "model": {"name": "dcgan", "latent_dim": 100, "width": 48, "conditional": True,
                 "batch_norm": True},
       "compile": {"loss": "non_saturating", "g_lr": 5e-4, "d_lr": 5e-4, "beta_1": 0.5,
                   "warmup_steps": 0, "decay_steps": 12000},

@@ -5,10 +5,9 @@ discriminator D scores images; each is trained against the other.
 
 Differs from the paper:
   - 4x4 kernels instead of 5x5: the stride divides the kernel, so no checkerboard.
+  - As many layers as it takes to reach a map of 4x4 pixels, four for the paper's 64x64.
   - Losses: non-saturating (arXiv:1406.2661, section 3), hinge (arXiv:1705.02894), least squares
     (arXiv:1611.04076). Both networks learn from one shared pass through D.
-  - D has no batch normalisation by default: statistics of a batch let it tell real from generated
-    by the batch instead of the image.
   - Optionally class-conditional: G sees the label beside the latent, D by projection
     (arXiv:1802.05637).
 
@@ -21,6 +20,7 @@ from keras import ops
 import tensorflow as tf
 
 from aigc_tf.errors import UserError
+from aigc_tf.nn import conditioning
 from aigc_tf.nn import gradients
 from aigc_tf.nn import image_codec
 from aigc_tf.nn import interpolation
@@ -56,16 +56,19 @@ LOSSES = {
 
 
 def build_generator(*, size, channels, latent_dim, num_classes, width):
-  """f32[B, Z + K] -> f32[B, H, W, C] in [-1, 1]. Figure 1 of the paper; `width` at full size."""
-  doublings = pyramid.num_doublings(size)
-  smallest = size // 2**doublings
-  first_width = width * 2**(doublings - 1)
+  """f32[B, Z + K] -> f32[B, H, W, C] in [-1, 1]. Figure 1 of the paper.
+
+  width: channels of the map at half size; each smaller map has twice as many.
+  """
+  *levels, smallest = pyramid.sizes(size)
+  first_width = width * 2**(len(levels) - 1)
   x = inputs = layers.Input((latent_dim + num_classes,))
   x = layers.Dense(smallest * smallest * first_width, use_bias=False)(x)
   x = layers.Reshape((smallest, smallest, first_width))(x)
   x = layers.ReLU()(layers.BatchNormalization(momentum=0.9, synchronized=True)(x))
-  for i in reversed(range(doublings - 1)):
+  for i, level in reversed(list(enumerate(levels[1:]))):
     x = layers.Conv2DTranspose(width * 2**i, 4, 2, "same", use_bias=False)(x)
+    x = x[:, :level, :level]  # 4 -> 8 -> 7, where halving had rounded up
     x = layers.ReLU()(layers.BatchNormalization(momentum=0.9, synchronized=True)(x))
   image = layers.Conv2DTranspose(
       channels, 4, 2, "same", activation="tanh", dtype="float32")(x)
@@ -75,7 +78,7 @@ def build_generator(*, size, channels, latent_dim, num_classes, width):
 def build_discriminator(*, size, channels, num_classes, width, batch_norm):
   """f32[B, H, W, C] (and f32[B, K] one-hot labels) -> logit f32[B]."""
   x = image = layers.Input((size, size, channels))
-  for i in range(pyramid.num_doublings(size)):
+  for i, _ in enumerate(pyramid.sizes(size)[1:]):
     x = layers.Conv2D(width * 2**i, 4, 2, "same")(x)
     if batch_norm and i:  # "not applying batchnorm to the discriminator input layer", section 3
       x = layers.BatchNormalization(momentum=0.9, synchronized=True)(x)
@@ -97,21 +100,18 @@ class DCGAN(keras.Model):
   """Generator and discriminator with their two optimizers.
 
   spec: dict with size, channels, num_classes.  latent_dim: Z.
-  width: channels of the widest maps; halved maps have twice as many.
-  conditional: generate a class on demand.
+  width: channels of the maps at half size; each smaller map has twice as many.
+  conditional: generate a class on demand.  batch_norm: in the discriminator too, as in the paper.
   """
 
   held_out_scalars = ()  # a game's losses say nothing of held-out images
 
   # --- networks
 
-  def __init__(self, *, spec, latent_dim=100, width=64, conditional=False, batch_norm=False):
+  def __init__(self, *, spec, latent_dim=100, width=64, conditional=False, batch_norm=True):
     super().__init__()
-    if conditional and not spec["num_classes"]:
-      raise UserError("this data has no labels: set --recipe.model.conditional=False, "
-                      "or put the images into one folder for each class")
     self.spec, self.latent_dim = spec, latent_dim
-    self.num_classes = spec["num_classes"] if conditional else 0
+    self.num_classes = conditioning.num_classes(spec, conditional)
     shape = {"size": spec["size"], "channels": spec["channels"],
              "num_classes": self.num_classes, "width": width}
     self.generator = build_generator(latent_dim=latent_dim, **shape)
@@ -191,7 +191,7 @@ class DCGAN(keras.Model):
     latent *= tf.reshape(tf.convert_to_tensor(truncation, tf.float32), (-1, 1))
     if not self.num_classes:
       return {"image": self.decode(latent)}
-    label = self._labels(seed, label)
+    label = conditioning.labels(seed, label, self.num_classes)
     return {"image": self.decode(latent, label), "label": label}
 
   def interpolate(self, seed, num_frames, label=None):
@@ -205,19 +205,13 @@ class DCGAN(keras.Model):
     path = interpolation.closed_path(latent, num_frames)
     if not self.num_classes:
       return {"image": self.decode(path)}
-    return {"image": self.decode(path, tf.repeat(self._labels(seed, label), num_frames))}
-
-  def _labels(self, seed, label):
-    if label is None:
-      return random.integers(seed, (), random.LABEL, self.num_classes)
-    return tf.convert_to_tensor(label, tf.int32)
+    label = conditioning.labels(seed, label, self.num_classes)
+    return {"image": self.decode(path, tf.repeat(label, num_frames))}
 
   def previews(self, batch, seed):
     """Named outputs for TensorBoard and samples/: the same seeds at every step."""
     del batch
-    label = None
-    if self.num_classes:
-      label = tf.range(tf.shape(seed)[0], dtype=tf.int32) % self.num_classes
+    label = conditioning.previewed(seed, self.num_classes)
     return {"samples": {"image": self.generate(seed, label)["image"]}}
 
   # --- serving

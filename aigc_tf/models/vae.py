@@ -21,6 +21,7 @@ from keras import ops
 import tensorflow as tf
 
 from aigc_tf.errors import UserError
+from aigc_tf.nn import conditioning
 from aigc_tf.nn import gradients
 from aigc_tf.nn import image_codec
 from aigc_tf.nn import interpolation
@@ -67,7 +68,7 @@ def gaussian_loss(decoded, image, log_sigma):
 def build_encoder(*, size, channels, latent_dim, num_classes, width):
   """f32[B, H, W, C] (and f32[B, K]) -> mean and log variance f32[B, 2 Z]."""
   x = image = layers.Input((size, size, channels))
-  for i in range(pyramid.num_doublings(size)):
+  for i, _ in enumerate(pyramid.sizes(size)[1:]):
     x = layers.Conv2D(width * 2**i, 4, 2, "same", activation="silu")(x)
   x = layers.Flatten()(x)
   inputs = image
@@ -81,14 +82,15 @@ def build_encoder(*, size, channels, latent_dim, num_classes, width):
 
 def build_decoder(*, size, channels, latent_dim, num_classes, width):
   """f32[B, Z + K] -> f32[B, H, W, C], logits or pixels before the tanh."""
-  doublings = pyramid.num_doublings(size)
-  smallest = size // 2**doublings
+  *levels, smallest = pyramid.sizes(size)
+  first_width = width * 2**(len(levels) - 1)
   x = latent = layers.Input((latent_dim + num_classes,))
   x = layers.Dense(8 * width, activation="silu")(x)
-  x = layers.Dense(smallest * smallest * width * 2**(doublings - 1), activation="silu")(x)
-  x = layers.Reshape((smallest, smallest, width * 2**(doublings - 1)))(x)
-  for i in reversed(range(doublings - 1)):
+  x = layers.Dense(smallest * smallest * first_width, activation="silu")(x)
+  x = layers.Reshape((smallest, smallest, first_width))(x)
+  for i, level in reversed(list(enumerate(levels[1:]))):
     x = layers.Conv2DTranspose(width * 2**i, 4, 2, "same", activation="silu")(x)
+    x = x[:, :level, :level]  # 4 -> 8 -> 7, where halving had rounded up
   image = layers.Conv2DTranspose(channels, 4, 2, "same", dtype="float32")(x)
   return keras.Model(latent, image, name="decoder")
 
@@ -121,11 +123,8 @@ class VAE(keras.Model):
     super().__init__()
     if likelihood not in LIKELIHOODS:
       raise UserError(f"model.likelihood={likelihood!r}: choose one of {', '.join(LIKELIHOODS)}")
-    if conditional and not spec["num_classes"]:
-      raise UserError("this data has no labels: set --recipe.model.conditional=False, "
-                      "or put the images into one folder for each class")
     self.spec, self.latent_dim, self.likelihood = spec, latent_dim, likelihood
-    self.num_classes = spec["num_classes"] if conditional else 0
+    self.num_classes = conditioning.num_classes(spec, conditional)
     shape = {"size": spec["size"], "channels": spec["channels"], "latent_dim": latent_dim,
              "num_classes": self.num_classes, "width": width}
     self.encoder, self.decoder = build_encoder(**shape), build_decoder(**shape)
@@ -223,7 +222,7 @@ class VAE(keras.Model):
     latent *= tf.reshape(tf.convert_to_tensor(truncation, tf.float32), (-1, 1))
     if not self.num_classes:
       return {"image": self.decode(latent)}
-    label = self._labels(seed, label)
+    label = conditioning.labels(seed, label, self.num_classes)
     return {"image": self.decode(latent, label), "label": label}
 
   def interpolate(self, seed, num_frames, label=None):
@@ -237,24 +236,18 @@ class VAE(keras.Model):
         random.normal(seed, (self.latent_dim,), random.LATENT), num_frames)
     if not self.num_classes:
       return {"image": self.decode(path)}
-    return {"image": self.decode(path, tf.repeat(self._labels(seed, label), num_frames))}
+    label = conditioning.labels(seed, label, self.num_classes)
+    return {"image": self.decode(path, tf.repeat(label, num_frames))}
 
   def reconstruct(self, image, label=None):
     """image: f32[B, H, W, C].  Returns: {"image": f32[B, H, W, C]}, from the mean latents."""
     return {"image": self.decode(self.encode(image, label)[0], label)}
 
-  def _labels(self, seed, label):
-    if label is None:
-      return random.integers(seed, (), random.LABEL, self.num_classes)
-    return tf.convert_to_tensor(label, tf.int32)
-
   def previews(self, batch, seed):
     """Samples of fixed seeds; real images, each beside its reconstruction."""
     label = batch["label"] if self.num_classes else None
     pairs = tf.stack([batch["image"], self.reconstruct(batch["image"], label)["image"]], axis=1)
-    wanted = None
-    if self.num_classes:
-      wanted = tf.range(tf.shape(seed)[0], dtype=tf.int32) % self.num_classes
+    wanted = conditioning.previewed(seed, self.num_classes)
     return {"samples": {"image": self.generate(seed, wanted)["image"]},
             "reconstructions": {"image": tf.reshape(pairs, (-1, *pairs.shape[2:]))}}
 
