@@ -53,14 +53,6 @@ FREE_KEYS = frozenset(f"train.{key}" for key in (
 )) | {"evaluate.num", "evaluate.metric", "evaluate.mode", "evaluate.features"}
 
 
-def train(**changes):
-  """TRAIN with changes, for a recipe's train group.  Raises: KeyError for an unknown key."""
-  unknown = changes.keys() - TRAIN.keys()
-  if unknown:
-    raise KeyError(f"train has no {sorted(unknown)}; there are {sorted(TRAIN)}")
-  return {**TRAIN, **changes}
-
-
 def zoo_folder():
   """The folder of the recipes: inside the installed package, or beside it in a checkout."""
   try:

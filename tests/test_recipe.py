@@ -183,12 +183,6 @@ def test_free_keys_exist():
   assert recipe.FREE_KEYS <= config.keys()
 
 
-def test_train_refuses_unknown_keys():
-  assert recipe.train(steps=3) == {**recipe.TRAIN, "steps": 3}
-  with pytest.raises(KeyError, match="setps"):
-    recipe.train(setps=3)
-
-
 # --- the zoo
 
 

@@ -7,8 +7,6 @@ Data:    cifar10 of TensorFlow Datasets, 60,000 photographs, 32x32 (needs the ne
 
 from ml_collections import ConfigDict
 
-from aigc_tf import recipe
-
 
 def get_config():
   return ConfigDict({
@@ -23,7 +21,7 @@ def get_config():
                 "batch_norm": True},
       "compile": {"loss": "non_saturating", "g_lr": 2e-4, "d_lr": 2e-4, "beta_1": 0.5,
                   "warmup_steps": 0, "decay_steps": 0},
-      "train": recipe.train(steps=100000, ema_decay=0.999),
+      "train": {"steps": 100000},
       "evaluate": {"num": 10000, "features": "auto", "metric": "", "mode": "min"},
   })
 

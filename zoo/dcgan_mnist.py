@@ -7,8 +7,6 @@ Data:    mnist_5k, 5,000 of the MNIST digits, 28x28 grey (inside the package mlx
 
 from ml_collections import ConfigDict
 
-from aigc_tf import recipe
-
 
 def get_config():
   return ConfigDict({
@@ -23,7 +21,7 @@ def get_config():
                 "batch_norm": True},
       "compile": {"loss": "non_saturating", "g_lr": 5e-4, "d_lr": 5e-4, "beta_1": 0.5,
                   "warmup_steps": 0, "decay_steps": 12000},
-      "train": recipe.train(steps=12000, ema_decay=0.999, evaluate_every=2000),
+      "train": {"steps": 12000, "evaluate_every": 2000},
       "evaluate": {"num": 5000, "features": "auto", "metric": "fid", "mode": "min"},
   })
 

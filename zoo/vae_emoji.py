@@ -7,8 +7,6 @@ Data:    fluent_emoji, 3,391 icons, here 32x32 (npm package @lobehub/fluent-emoj
 
 from ml_collections import ConfigDict
 
-from aigc_tf import recipe
-
 
 def get_config():
   return ConfigDict({
@@ -23,7 +21,7 @@ def get_config():
                 "conditional": False},
       "compile": {"lr": 5e-4, "beta": 1.0, "free_bits": 0.0, "kl_warmup_steps": 1000,
                   "warmup_steps": 200, "decay_steps": 8000},
-      "train": recipe.train(steps=8000, ema_decay=0.999, clip_norm=1000.0),
+      "train": {"steps": 8000},
       "evaluate": {"num": 2048, "features": "auto", "metric": "", "mode": "min"},
   })
 

@@ -7,8 +7,6 @@ Data:    mnist_5k, 5,000 of the MNIST digits, 28x28 grey (inside the package mlx
 
 from ml_collections import ConfigDict
 
-from aigc_tf import recipe
-
 
 def get_config():
   return ConfigDict({
@@ -23,7 +21,7 @@ def get_config():
                 "conditional": False},
       "compile": {"lr": 1e-3, "beta": 1.0, "free_bits": 0.0, "kl_warmup_steps": 500,
                   "warmup_steps": 100, "decay_steps": 8000},
-      "train": recipe.train(steps=8000, ema_decay=0.999, evaluate_every=2000),
+      "train": {"steps": 8000, "evaluate_every": 2000},
       "evaluate": {"num": 5000, "features": "auto", "metric": "test_loss", "mode": "min"},
   })
 
