@@ -278,3 +278,31 @@ def test_jit_auto_is_measured_once_and_stored(tmp_path, capsys):
   assert stored in ("on", "off") and "XLA" in capsys.readouterr().out
   assert train(tmp_path / "run", **{"train.steps": 4, "train.jit": "auto"}) == 0
   assert "XLA" not in capsys.readouterr().out
+
+
+def events(folder):
+  """{tag: number of values} of a run's event files."""
+  tags = {}
+  for path in folder.glob("events.*"):
+    for event in tf.compat.v1.train.summary_iterator(str(path)):
+      for value in event.summary.value:
+        tags[value.tag] = tags.get(value.tag, 0) + 1
+  return tags
+
+
+def test_tensorboard_gets_scalars_pictures_and_hyper_parameters(whole):
+  tags = events(whole)
+  assert tags["loss"] == 4 and tags["samples"] == 2 and tags["time/data_wait"] == 4
+  assert "_hparams_/session_start_info" in tags
+
+
+def test_pictures_stop_at_the_cap_and_it_is_said_once(tmp_path, capsys):
+  assert train(tmp_path / "run", **{"train.max_event_mb": 0, "train.preview_every": 1}) == 0
+  assert "samples" not in events(tmp_path / "run")
+  assert capsys.readouterr().out.count("train.max_event_mb=0") == 1
+  assert len(list((tmp_path / "run" / "samples").iterdir())) == 12
+
+
+def test_a_profile_of_the_asked_steps_is_written(tmp_path):
+  assert train(tmp_path / "run", **{"train.profile_steps": (2, 4)}) == 0
+  assert list((tmp_path / "run").glob("plugins/profile/*/*.xplane.pb"))

@@ -100,7 +100,7 @@ class Loop:
     self._resolve_jit()
     self.board = None
     if self.is_chief:
-      self.board = tensorboard.Board(self.folder, self.config.train.max_event_mb)
+      self.board = tensorboard.Board(self.folder, self.config.train.max_event_mb, self._say)
       self.board.hyper_parameters(self.config)
     self._say(record.headline(self))
     handlers = {s: signal.signal(s, self._on_signal) for s in (signal.SIGINT, signal.SIGTERM)}

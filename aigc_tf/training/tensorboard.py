@@ -11,10 +11,13 @@ from aigc_tf import samples
 
 
 class Board:
-  """Writes event files into the run folder.  max_event_mb: pictures stop beyond this size."""
+  """Writes event files into the run folder.
 
-  def __init__(self, folder, max_event_mb):
-    self.folder, self.max_bytes = pathlib.Path(folder), max_event_mb * 2**20
+  max_event_mb: pictures stop beyond this size.  say: function(str), told when they do.
+  """
+
+  def __init__(self, folder, max_event_mb, say):
+    self.folder, self.max_event_mb, self.say = pathlib.Path(folder), max_event_mb, say
     self.writer = tf.summary.create_file_writer(str(folder), flush_millis=10_000)
     self.is_full = False
 
@@ -37,8 +40,11 @@ class Board:
 
   def image(self, step, name, image):
     """image: f32[N, H, W, C], shown as one grid. Left out once the files are full."""
-    if self.is_full or self._bytes() > self.max_bytes:
+    if not self.is_full and self._bytes() > self.max_event_mb * 2**20:
       self.is_full = True
+      self.say(f"TensorBoard's files exceed train.max_event_mb={self.max_event_mb}: no more "
+               "pictures there, samples/ still gets them")
+    if self.is_full:
       return
     with self.writer.as_default(step=step):
       tf.summary.image(name, samples.grid(image)[np.newaxis])
