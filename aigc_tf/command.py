@@ -7,6 +7,7 @@ A command is a module with a docstring (its help), `define(values)`, `run(values
 """
 
 import contextlib
+import errno
 import os
 import pathlib
 import signal
@@ -19,6 +20,9 @@ from aigc_tf.errors import UserError
 
 EXIT_MISTAKE = 1
 EXIT_SIGINT = 128 + signal.SIGINT
+# Refused by the machine, not by a mistake of ours: full disks, folders that may not be written.
+_ENVIRONMENT = (errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EISDIR, errno.ENOSPC, errno.ENOTDIR,
+                errno.EPERM, errno.EROFS)
 
 
 def parse(argv, doc, define):
@@ -94,6 +98,11 @@ def guarded(function):
     return function() or 0
   except UserError as error:
     print("error: " + " ".join(str(error).split()), file=sys.stderr)
+    return EXIT_MISTAKE
+  except OSError as error:
+    if error.errno not in _ENVIRONMENT:
+      raise
+    print(f"error: {error.filename or 'writing'}: {error.strerror}", file=sys.stderr)
     return EXIT_MISTAKE
   except KeyboardInterrupt:
     print("interrupted", file=sys.stderr)

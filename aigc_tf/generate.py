@@ -18,15 +18,16 @@ from aigc_tf.errors import UserError
 
 MODES = ("sample", "interpolate", "reconstruct")
 NUM_FRAMES = 16  # from one seed of a walk to the next
-BATCH_ROWS = 64
+BATCH_ROWS, MAX_SAMPLES = 64, 100_000
 
 
 def define(values):
   flags.DEFINE_string("model", None, "A published name or a run folder.", flag_values=values)
   flags.DEFINE_string("out", None, "Folder for the files, created if absent.", flag_values=values)
-  flags.DEFINE_integer("num", 16, "How many samples.", lower_bound=1, upper_bound=100_000,
+  flags.DEFINE_integer("num", 16, "How many samples.", lower_bound=1, upper_bound=MAX_SAMPLES,
                        flag_values=values)
-  flags.DEFINE_integer("seed", 0, "Seed of the first sample.", flag_values=values)
+  flags.DEFINE_integer("seed", 0, "Seed of the first sample.", lower_bound=-2**63,
+                       upper_bound=2**63 - 1 - MAX_SAMPLES, flag_values=values)
   flags.DEFINE_integer("label", None, "Class to generate (conditional models).",
                        flag_values=values)
   flags.DEFINE_float("truncation", 1.0, "Shrinks the latents: plainer samples, less variety.",

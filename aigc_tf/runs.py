@@ -1,6 +1,7 @@
 """Run folders and published models: everything a command needs to know, read from one folder."""
 
 import dataclasses
+import inspect
 import json
 import os
 import pathlib
@@ -65,8 +66,12 @@ def read(folder):
   folder = pathlib.Path(folder)
   try:
     record = json.loads((folder / "recipe.json").read_text())
-    return Run(record["name"], folder, recipe.from_json(record["recipe"]), record["spec"], record)
-  except (OSError, ValueError, KeyError) as error:
+    run = Run(record["name"], folder, recipe.from_json(record["recipe"]), record["spec"], record)
+    missing = [group for group in recipe.GROUPS if group not in run.config]
+    if missing:
+      raise KeyError(*missing)
+    return run
+  except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
     raise UserError(f"{folder / 'recipe.json'} cannot be read ({error!r}); "
                     "remove the folder to start again") from error
 
@@ -89,7 +94,16 @@ def build_model(config, spec):
     if error.name != f"aigc_tf.models.{name}":
       raise
     raise UserError(f"model.name={name!r}: there is no aigc_tf/models/{name}.py") from error
-  return module.Model(spec=spec, **keywords)
+  known = inspect.signature(module.Model.__init__).parameters
+  unknown = sorted(keywords.keys() - known)
+  if unknown:
+    raise UserError(f"model.{unknown[0]}: {name} has no such keyword; it has "
+                    f"{', '.join(k for k in known if k not in ('self', 'spec'))}")
+  try:
+    return module.Model(spec=spec, **keywords)
+  except ValueError as error:  # Keras's, for sizes that no layer can have
+    settings = ", ".join(f"model.{key}={value}" for key, value in keywords.items())
+    raise UserError(f"{name} cannot be built with {settings}: {error}") from error
 
 
 def load_model(name_or_dir):

@@ -248,6 +248,9 @@ class Loop:
       measured = evaluation.evaluate(self.twin, self.config, self.spec, config.num)
       values = {f"evaluate/{m.name}": m.value for m in measured}
       self._write(step, values)
+      if config.metric and f"evaluate/{config.metric}" not in values:
+        self._say(f"evaluate.metric={config.metric!r} is not measured, so no best is kept; there "
+                  f"are {', '.join(m.name for m in measured)}")
     value = values.get(f"evaluate/{config.metric}")
     if value is None:
       return

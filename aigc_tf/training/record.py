@@ -1,5 +1,6 @@
 """recipe.json of a run folder, and the sentences a run begins and ends with."""
 
+import importlib.util
 import platform
 
 import keras
@@ -11,12 +12,24 @@ from aigc_tf import runs
 from aigc_tf.errors import UserError
 from aigc_tf.training import devices
 
+# Smaller ones would loop for ever, or divide by zero.
+_AT_LEAST = {"data.batch_size": 1, "evaluate.num": 2, "train.steps": 0, "train.micro_batches": 1,
+             "train.cpu_devices": 1, "train.log_every": 1, "train.checkpoint_every": 1,
+             "train.preview_every": 0, "train.evaluate_every": 0, "train.keep": 1,
+             "train.early_stop_evaluations": 0}
 _DATA_ONLY = ("fingerprint", "num_examples")  # facts of the data that a model does not need
 
 
 def check_settings(config, strategy):
   """Raises: UserError for settings that contradict each other."""
   rows, train = config.data.batch_size, config.train
+  if importlib.util.find_spec(f"aigc_tf.data.{config.data.modality}") is None:
+    raise UserError(f"data.modality={config.data.modality!r}: there is no "
+                    f"aigc_tf/data/{config.data.modality}.py")
+  for key, least in _AT_LEAST.items():
+    group, leaf = key.split(".")
+    if config[group][leaf] < least:
+      raise UserError(f"{key}={config[group][leaf]}: must be at least {least}")
   parts = strategy.num_replicas_in_sync * train.micro_batches
   if rows % parts:
     raise UserError(f"data.batch_size={rows} cannot be cut into {parts} equal parts "
@@ -24,9 +37,10 @@ def check_settings(config, strategy):
                     f"micro-batches); try --recipe.data.batch_size={-(-rows // parts) * parts}")
   if train.precision not in ("float32", "mixed_bfloat16"):
     raise UserError(f"train.precision={train.precision!r}: choose float32 or mixed_bfloat16")
-  for key in ("log_every", "checkpoint_every"):
-    if train[key] < 1:
-      raise UserError(f"train.{key}={train[key]}: must be at least 1")
+  if config.evaluate.mode not in ("min", "max"):
+    raise UserError(f"evaluate.mode={config.evaluate.mode!r}: choose min or max")
+  if len(train.profile_steps) != 2:
+    raise UserError("train.profile_steps: must be (first, last), such as (20, 30)")
 
 
 def model_spec(spec):
