@@ -38,7 +38,7 @@ def held_out_losses(model, config, data):
   rows = data.spec(test)["num_examples"]
   batches = data.load(config.data, "test", 0, 0)
   count = max(rows // config.data.batch_size, 1)
-  totals: dict = {}
+  totals = {}
   step = tf.function(model.test_step)
   for batch in batches.take(count):
     scalars = step(batch)
