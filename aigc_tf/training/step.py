@@ -64,7 +64,10 @@ class CompiledSteps:
       with tf.control_dependencies([before]):
         batch = next(iterator)
       with tf.control_dependencies(tf.nest.flatten(batch, expand_composites=True)):
-        wait_s += tf.timestamp() - before
+        after = tf.timestamp()
+      wait_s += after - before
+      with tf.control_dependencies([after]):  # or the model's own work would come in between
+        batch = tf.nest.map_structure(_in_place, batch, expand_composites=True)
       scalars = self._scalars(batch)
       self.step.assign_add(1)
       self.position.assign_add(1)
@@ -85,3 +88,9 @@ class CompiledSteps:
     means = [self.strategy.reduce("MEAN", outputs[name], axis=None) for name in self.names]
     packed = tf.stack([tf.cast(mean, tf.float64) for mean in means])
     return tf.pad(packed, [[0, _MAX_SCALARS - len(self.names)]])
+
+
+def _in_place(tensor):
+  """An identity that does not move a replica's rows to another device."""
+  with tf.device(tensor.device):
+    return tf.identity(tensor)
