@@ -19,9 +19,9 @@ def get_config():
       },
       "model": {"name": "dcgan", "latent_dim": 100, "width": 64, "conditional": False,
                 "batch_norm": True},
-      "compile": {"loss": "non_saturating", "g_lr": 2e-4, "d_lr": 2e-4, "beta_1": 0.5,
-                  "warmup_steps": 0, "decay_steps": 0},
-      "train": {"steps": 10000},
+      "compile": {"loss": "non_saturating", "g_lr": 4e-4, "d_lr": 4e-4, "beta_1": 0.5,
+                  "warmup_steps": 0, "decay_steps": 6000},
+      "train": {"steps": 6000},
       "evaluate": {"num": 2048, "features": "auto", "metric": "", "mode": "min"},
   })
 

@@ -20,8 +20,8 @@ def get_config():
       "model": {"name": "vae", "latent_dim": 128, "width": 64, "likelihood": "gaussian",
                 "conditional": False},
       "compile": {"lr": 5e-4, "beta": 1.0, "free_bits": 0.0, "kl_warmup_steps": 1000,
-                  "warmup_steps": 200, "decay_steps": 8000},
-      "train": {"steps": 8000},
+                  "warmup_steps": 200, "decay_steps": 5000},
+      "train": {"steps": 5000},
       "evaluate": {"num": 2048, "features": "auto", "metric": "", "mode": "min"},
   })
 
