@@ -1,5 +1,6 @@
 """What TensorBoard shows of a run: scalars, pictures, hyper-parameters, alarms, a profile."""
 
+import functools
 import pathlib
 
 import numpy as np
@@ -8,6 +9,17 @@ import tensorflow as tf
 
 from aigc_tf import recipe
 from aigc_tf import samples
+
+
+def _as_os_error(method):
+  """A full disk reaches us from C++ as an OpError, sometimes at a later write."""
+  @functools.wraps(method)
+  def wrapped(*args):
+    try:
+      return method(*args)
+    except tf.errors.OpError as error:
+      raise OSError(0, error.message, "TensorBoard's files") from error
+  return wrapped
 
 
 class Board:
@@ -21,6 +33,7 @@ class Board:
     self.writer = tf.summary.create_file_writer(str(folder), flush_millis=10_000)
     self.is_full = False
 
+  @_as_os_error
   def hyper_parameters(self, config):
     """The recipe's numbers, words and switches; other kinds HParams cannot hold."""
     flat = {key: value for key, value in recipe.flatten(config).items()
@@ -28,16 +41,19 @@ class Board:
     with self.writer.as_default(step=0):
       hparams.hparams(flat)
 
+  @_as_os_error
   def scalars(self, step, values):
     """values: {name: float}."""
     with self.writer.as_default(step=step):
       for name, value in values.items():
         tf.summary.scalar(name, value)
 
+  @_as_os_error
   def text(self, step, name, value):
     with self.writer.as_default(step=step):
       tf.summary.text(name, value)
 
+  @_as_os_error
   def image(self, step, name, image):
     """image: f32[N, H, W, C], shown as one grid. Left out once the files are full."""
     if not self.is_full and self._bytes() > self.max_event_mb * 2**20:
@@ -58,5 +74,6 @@ class Board:
   def stop_profile(self):
     tf.profiler.experimental.stop()
 
+  @_as_os_error
   def close(self):
     self.writer.close()
