@@ -121,8 +121,10 @@ def test_vae_on_one_device_two_devices_and_two_hosts_resumed(tmp_path):
 
 
 def test_conditional_gan_with_batch_statistics_in_both_networks(tmp_path):
-  settings = ("model.conditional=True", "model.batch_norm=True", "compile.loss=hinge",
-              "train.clip_norm=0.5")
+  # Not the hinge loss: at its kink a weight changed by 1e-7 changes the losses by 1e-4 within a few
+  # steps, on one device just as on two.
+  settings = ("model.conditional=True", "model.batch_norm=True", "train.clip_norm=0.5",
+              "compile.loss=non_saturating")
   one, two = tmp_path / "one", tmp_path / "two"
   finish(start(one, "dcgan_mnist", *settings), start(two, "dcgan_mnist", *settings, *MIRRORED))
   assert_alike(losses(one), losses(two))
