@@ -88,29 +88,43 @@ def weights(folder):
           if not key.startswith(("save_counter", "_CHECKPOINTABLE"))}
 
 
-def test_gan_on_one_device_two_devices_and_two_hosts(tmp_path):
+EVENTS = ("train.preview_every=10", "train.evaluate_every=10")
+
+
+@pytest.fixture(scope="module")
+def gan(tmp_path_factory):
+  """A run on one device and one on two.  Returns: their folders."""
+  folder = tmp_path_factory.mktemp("gan")
+  finish(start(folder / "one", "dcgan_mnist", *EVENTS),
+         start(folder / "two", "dcgan_mnist", *MIRRORED, *EVENTS))
+  return folder / "one", folder / "two"
+
+
+@pytest.fixture(scope="module")
+def vae(tmp_path_factory):
+  """A run on one device and one on two.  Returns: their folders."""
+  folder = tmp_path_factory.mktemp("vae")
+  finish(start(folder / "one", "vae_mnist"), start(folder / "two", "vae_mnist", *MIRRORED))
+  return folder / "one", folder / "two"
+
+
+def test_gan_on_one_device_two_devices_and_two_hosts(gan, tmp_path):
   """With pictures and an evaluation on the way, which only the first host makes."""
-  one, two, hosts = (tmp_path / name for name in ("one", "two", "hosts"))
-  events = ("train.preview_every=10", "train.evaluate_every=10")
-  outputs = finish(start(one, "dcgan_mnist", *events),
-                   start(two, "dcgan_mnist", *MIRRORED, *events),
-                   *start_workers(hosts, "dcgan_mnist", *events))
-  assert_alike(losses(one), losses(two))
-  assert_alike(losses(one), losses(hosts))
+  (one, two), hosts = gan, tmp_path / "hosts"
+  chief, other = finish(*start_workers(hosts, "dcgan_mnist", *EVENTS))
   for folder in (two, hosts):
-    assert {p.name for p in (folder / "samples").iterdir()} == {
-        p.name for p in (one / "samples").iterdir()}
-    assert {p.name for p in (folder / "checkpoints").iterdir()} == {
-        p.name for p in (one / "checkpoints").iterdir()}
+    assert_alike(losses(one), losses(folder))
+    for kind in ("samples", "checkpoints"):
+      assert {p.name for p in (folder / kind).iterdir()} == {
+          p.name for p in (one / kind).iterdir()}
     assert len(list(folder.glob("events.*"))) == 1
-  assert "done: 20 steps" in outputs[2] and not outputs[3]  # the second host is silent
+  assert "done: 20 steps" in chief and not other
 
 
-def test_vae_on_one_device_two_devices_and_two_hosts_resumed(tmp_path):
+def test_vae_on_one_device_two_devices_and_two_hosts_resumed(vae, tmp_path):
   """The hosts are stopped half-way and go on. Their weights, too, are those of one device."""
-  one, two, hosts = (tmp_path / name for name in ("one", "two", "hosts"))
-  finish(start(one, "vae_mnist"), start(two, "vae_mnist", *MIRRORED),
-         *start_workers(hosts, "vae_mnist", "train.steps=10"))
+  (one, two), hosts = vae, tmp_path / "hosts"
+  finish(*start_workers(hosts, "vae_mnist", "train.steps=10"))
   outputs = finish(*start_workers(hosts, "vae_mnist"))
   assert "going on from step 10" in outputs[0]
   for folder in (two, hosts):
@@ -130,18 +144,15 @@ def test_conditional_gan_with_batch_statistics_in_both_networks(tmp_path):
   assert_alike(losses(one), losses(two))
 
 
-def test_accumulation_on_two_devices_equals_the_whole_batch_on_one(tmp_path):
+def test_accumulation_on_two_devices_equals_the_whole_batch_on_one(vae, tmp_path):
   """Without BatchNormalization, whose statistics would be those of the parts."""
-  one, two = tmp_path / "one", tmp_path / "two"
-  finish(start(one, "vae_mnist"),
-         start(two, "vae_mnist", "train.micro_batches=2", *MIRRORED))
-  assert_alike(losses(one), losses(two))
+  finish(start(tmp_path / "two", "vae_mnist", "train.micro_batches=2", *MIRRORED))
+  assert_alike(losses(vae[0]), losses(tmp_path / "two"))
 
 
-def test_two_devices_resume_bit_by_bit_and_take_over_from_one(tmp_path):
-  whole, stopped, moved, one = (tmp_path / n for n in ("whole", "stopped", "moved", "one"))
-  finish(start(whole, "dcgan_mnist", *MIRRORED), start(one, "dcgan_mnist"),
-         start(stopped, "dcgan_mnist", *MIRRORED, "train.steps=10"),
+def test_two_devices_resume_bit_by_bit_and_take_over_from_one(gan, tmp_path):
+  (one, whole), stopped, moved = gan, tmp_path / "stopped", tmp_path / "moved"
+  finish(start(stopped, "dcgan_mnist", *MIRRORED, "train.steps=10"),
          start(moved, "dcgan_mnist", "train.steps=10"))
   outputs = finish(start(stopped, "dcgan_mnist", *MIRRORED),
                    start(moved, "dcgan_mnist", *MIRRORED))
