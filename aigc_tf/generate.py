@@ -46,6 +46,10 @@ def run(values):
   if not hasattr(model, {"sample": "generate"}.get(values.mode, values.mode)):
     raise UserError(f"{a_run.config.model.name} cannot {values.mode}; "
                     f"it can {', '.join(m for m in MODES[1:] if hasattr(model, m))} and sample")
+  if values.mode != "sample" and values.truncation != 1.0:
+    raise UserError("--truncation is for --mode=sample only")
+  if values.mode == "reconstruct" and values.label is not None:
+    raise UserError("--label does not go with --mode=reconstruct: images bring their own")
   out = command.make_folder(values.out)
   {"sample": _sample, "interpolate": _interpolate, "reconstruct": _reconstruct}[values.mode](
       model, a_run, values, out)

@@ -94,16 +94,26 @@ def build_model(config, spec):
     if error.name != f"aigc_tf.models.{name}":
       raise
     raise UserError(f"model.name={name!r}: there is no aigc_tf/models/{name}.py") from error
-  known = inspect.signature(module.Model.__init__).parameters
-  unknown = sorted(keywords.keys() - known)
-  if unknown:
-    raise UserError(f"model.{unknown[0]}: {name} has no such keyword; it has "
-                    f"{', '.join(k for k in known if k not in ('self', 'spec'))}")
+  _check_keywords("model", name, module.Model.__init__, keywords)
   try:
     return module.Model(spec=spec, **keywords)
   except ValueError as error:  # Keras's, for sizes that no layer can have
     settings = ", ".join(f"model.{key}={value}" for key, value in keywords.items())
     raise UserError(f"{name} cannot be built with {settings}: {error}") from error
+
+
+def compile_model(model, config):
+  """Calls compile with the recipe's compile group.  Raises: UserError for unknown keywords."""
+  _check_keywords("compile", config.model.name, model.compile, config.compile)
+  model.compile(**config.compile)
+
+
+def _check_keywords(group, name, function, keywords):
+  known = inspect.signature(function).parameters
+  unknown = sorted(set(keywords) - set(known))
+  if unknown:
+    raise UserError(f"{group}.{unknown[0]}: {name} has no such keyword; it has "
+                    f"{', '.join(k for k in known if k not in ('self', 'spec'))}")
 
 
 def load_model(name_or_dir):

@@ -272,6 +272,20 @@ def test_precision_and_jit_settings_are_checked(tmp_path):
     train(tmp_path / "c", **{"train.micro_batches": 3})
 
 
+def test_too_few_held_out_images_are_told_before_training(tmp_path):
+  with pytest.raises(UserError, match="held out, too few.*data.split=all"):
+    train(tmp_path / "run", **{"data.split": "train", "train.evaluate_every": 2, "data.size": 20})
+  assert not (tmp_path / "run" / "recipe.json").exists()
+
+
+def test_unknown_keywords_of_compile_are_one_line(tmp_path, monkeypatch):
+  config = config_for()
+  with config.unlocked():
+    config.compile.learning_rate = 1.0
+  with pytest.raises(UserError, match="compile.learning_rate: dcgan has no such keyword.*g_lr"):
+    loop.train("dcgan_mnist", config, tmp_path)
+
+
 def test_jit_auto_is_measured_once_and_stored(tmp_path, capsys):
   assert train(tmp_path / "run", **{"train.steps": 2, "train.jit": "auto"}) == 0
   stored = json.loads((tmp_path / "run" / "recipe.json").read_text())["jit"]

@@ -11,6 +11,7 @@ from aigc_tf.metrics import images as image_metrics
 from aigc_tf.nn import image_codec
 
 BATCH_ROWS = 256
+MIN_REAL = 6  # density looks at the fifth neighbour
 MAX_REAL = 10_000  # real images looked at, so that large data sets fit into memory and time
 FIRST_SEED = 1_000_000  # away from the seeds of previews and of whoever looks at samples
 
@@ -26,6 +27,22 @@ def evaluate(model, config, spec, num):
   return measured + _MODALITIES[config.data.modality](model, config, spec, num, data)
 
 
+def check(config, data):
+  """What would fail in the middle of a training.  Raises: UserError."""
+  if config.data.split != "train":
+    return
+  held_out = _held_out_examples(config, data)
+  if held_out < MIN_REAL:
+    raise UserError(f"only {held_out} examples are held out, too few to measure against "
+                    f"({MIN_REAL}): set data.split=all, or train.evaluate_every=0")
+
+
+def _held_out_examples(config, data):
+  test = config.data.copy_and_resolve_references()
+  test.split = "test"
+  return data.spec(test)["num_examples"]
+
+
 def held_out_losses(model, config, data):
   """Means of model.held_out_scalars over the test split, if it was not trained on.
 
@@ -33,9 +50,7 @@ def held_out_losses(model, config, data):
   """
   if config.data.split != "train" or not model.held_out_scalars:
     return
-  test = config.data.copy_and_resolve_references()
-  test.split = "test"
-  rows = data.spec(test)["num_examples"]
+  rows = _held_out_examples(config, data)
   batches = data.load(config.data, "test", 0, 0)
   count = max(rows // config.data.batch_size, 1)
   totals = {}

@@ -3,6 +3,7 @@
 import time
 
 import keras
+import tensorflow as tf
 
 from aigc_tf.errors import UserError
 
@@ -16,13 +17,11 @@ def check(setting, model, strategy):
                     "whose statistics are shared between them: set train.jit=off")
 
 
-def fastest(model, batch, strategy, repeats=5):
+def fastest(model, batch, repeats=5):
   """Times losses and gradients of one batch both ways.  Returns: "on" or "off".
 
   What a forward pass changes (batch statistics) is put back.
   """
-  if strategy.num_replicas_in_sync > 1:
-    return "off"
   kept = [(v, v.numpy()) for v in model.non_trainable_variables]
   seconds = {"off": _time(model, batch, False, repeats), "on": _time(model, batch, True, repeats)}
   for variable, value in kept:
@@ -34,7 +33,6 @@ def fastest(model, batch, strategy, repeats=5):
 
 
 def _time(model, batch, jit, repeats):
-  import tensorflow as tf
   update = model.gradient_step
   update.jit = jit
   function = tf.function(update.losses_and_gradients)

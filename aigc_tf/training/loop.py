@@ -61,6 +61,8 @@ class Loop:
     self.is_chief = devices.is_chief(strategy)
     self.data = importlib.import_module(f"aigc_tf.data.{config.data.modality}")
     spec = self.data.spec(config.data)
+    if config.train.evaluate_every:
+      evaluation.check(config, self.data)
     self.spec = record.model_spec(spec)
     self.record = record.open_folder(name, config, folder, spec, self.is_chief)
     self._build()
@@ -79,7 +81,7 @@ class Loop:
     try:
       with self.strategy.scope():
         self.model = runs.build_model(config, self.spec)
-        self.model.compile(**config.compile)
+        runs.compile_model(self.model, config)
         self.twin = runs.build_model(config, self.spec)
         ema.copy(self.twin, self.model)
     finally:
@@ -144,9 +146,11 @@ class Loop:
 
   def _resolve_jit(self):
     setting = self.record.get("jit") or self.config.train.jit
-    if setting == "auto":
+    if self.config.train.jit == "auto" and self.strategy.num_replicas_in_sync > 1:
+      setting = "off"
+    elif setting == "auto":
       batch = next(iter(self.data.load(self.config.data, self.config.data.split, 0, 0)))
-      setting = jit.fastest(self.model, batch, self.strategy)
+      setting = jit.fastest(self.model, batch)
     jit.check(setting, self.model, self.strategy)
     self.model.gradient_step.jit = setting == "on"
     is_new = self.record.get("jit") != setting
@@ -242,23 +246,23 @@ class Loop:
     self._write(step, health.sample_scalars(named, batch))
 
   def _evaluate(self, step):
+    """Every host measures, so that all know the best and stop at the same step."""
     config = self.config.evaluate
-    values = {}
-    if self.is_chief:
-      measured = evaluation.evaluate(self.twin, self.config, self.spec, config.num)
-      values = {f"evaluate/{m.name}": m.value for m in measured}
-      self._write(step, values)
-      if config.metric and f"evaluate/{config.metric}" not in values:
-        self._say(f"evaluate.metric={config.metric!r} is not measured, so no best is kept; there "
-                  f"are {', '.join(m.name for m in measured)}")
-    value = values.get(f"evaluate/{config.metric}")
-    if value is None:
+    measured = evaluation.evaluate(self.twin, self.config, self.spec, config.num)
+    values = {m.name: m.value for m in measured}
+    self._write(step, {f"evaluate/{name}": value for name, value in values.items()})
+    if not config.metric:
       return
-    best = self.state["best"]
+    if config.metric not in values:
+      self._say(f"evaluate.metric={config.metric!r} is not measured, so no best is kept; there "
+                f"are {', '.join(values)}")
+      return
+    best, value = self.state["best"], values[config.metric]
     sign = 1.0 if config.mode == "max" else -1.0
     if best is None or sign * value > sign * best["value"]:
       self.state.update(best={"step": step, "value": value}, since_best=0)
-      self.checkpoints.save_best(self._state())
+      if self.is_chief:
+        self.checkpoints.save_best(self._state())
     else:
       self.state["since_best"] += 1
 
