@@ -100,7 +100,7 @@ def headline(loop):
 def next_commands(loop):
   """Printed at the end."""
   minutes = loop.clock.seconds() / 60
-  return (f"done: {loop.config.train.steps} steps in {minutes:.1f} min; pictures in "
+  return (f"done: {int(loop.steps.step)} steps in {minutes:.1f} min; pictures in "
           f"{loop.folder / 'samples'}\nnext: python -m aigc_tf.generate --model={loop.folder} "
           f"--out=out\n      python -m aigc_tf.evaluate --model={loop.folder}\n"
           f"      python -m aigc_tf.export --model={loop.folder} --out=exports")
