@@ -1,7 +1,8 @@
 """Colour icons (emoji) by a convolutional VAE, arXiv:1312.6114.
 
 Run:     python -m aigc_tf.train --recipe=vae_emoji
-Expect:  not measured yet
+Expect:  FID 109 (VGG16 features, 2,048 samples, icons not trained on): good reconstructions, soft
+         samples; one run, 6 minutes on 2 busy CPU cores, 2026-11-22
 Data:    fluent_emoji, 3,391 icons, here 32x32 (npm package @lobehub/fluent-emoji-3d, MIT; 16 MB)
 """
 
