@@ -47,7 +47,7 @@ class FluentEmoji(tfds.core.GeneratorBasedBuilder):
     return tfds.core.DatasetInfo(
         builder=self,
         description="3,391 colour icons with English and Chinese labels, in ten groups.",
-        homepage="https://www.npmjs.com/package/@lobehub/fluent-emoji-3d",
+        homepage="https://github.com/lobehub/fluent-emoji",
         license=packages.PACKAGES["@lobehub/fluent-emoji-3d"].licence,
         features=tfds.features.FeaturesDict({
             "image": tfds.features.Image(shape=(size, size, 3)),
