@@ -34,6 +34,7 @@ TRAIN = {
     "micro_batches": 1,        # the batch is cut into so many parts, their gradients averaged
     "clip_norm": 0.0,          # global norm of each network's gradient, 0 for none
     "ema_decay": 0.999,        # of the averaged weights, reached after a warm-up
+    "parallel_ops": 0,         # on a CPU: operations side by side, sharing the cores; 0: automatic
     "strategy": "one",         # device(s): one, mirrored (all GPUs), multiworker (TF_CONFIG)
     "cpu_devices": 1,          # with mirrored and no GPU: cut the CPU into so many devices
     "log_every": 100,          # steps between lines of metrics.jsonl

@@ -139,11 +139,41 @@ def test_rows_that_cannot_be_cut_are_refused():
     toy.step({"x": tf.constant(rows())})
 
 
-def test_adam_builder_decays_weights_only_when_asked():
-  weight = keras.Variable(np.ones(2, np.float32))
-  plain, decaying = (gradients.adam([weight], 0.1, weight_decay=decay) for decay in (None, 0.5))
-  plain.apply([tf.zeros(2)], [weight])
-  np.testing.assert_array_equal(weight.numpy(), [1.0, 1.0])
-  decaying.apply([tf.zeros(2)], [weight])
-  np.testing.assert_allclose(weight.numpy(), 1 - 0.1 * 0.5)  # arXiv:1711.05101, line 12
-  assert len(plain.variables) == 4  # iterations, rate, two moments: there before any restore
+def test_adam_builder_decays_matrices_only_when_asked():
+  weights = [keras.Variable(np.ones(shape, np.float32)) for shape in ((2, 1), (2,))]
+  plain, decaying = (gradients.adam(weights, 0.1, weight_decay=decay) for decay in (None, 0.5))
+  zeros = [tf.zeros(weight.shape) for weight in weights]
+  plain.apply(zeros, weights)
+  assert all(np.all(weight.numpy() == 1.0) for weight in weights)
+  decaying.apply(zeros, weights)
+  np.testing.assert_allclose(weights[0].numpy(), 1 - 0.1 * 0.5)  # arXiv:1711.05101, line 12
+  assert np.all(weights[1].numpy() == 1.0)
+  assert len(plain.variables) == 6  # iterations, rate, four moments: there before any restore
+
+
+@pytest.mark.parametrize("strategy", [
+    tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0"])], ids=["one", "mirror"])
+def test_fused_adam_is_keras_adam(strategy):
+  generator = np.random.default_rng(0)
+  start = generator.normal(size=(3, 2)).astype(np.float32)
+  steps = generator.normal(size=(5, 3, 2)).astype(np.float32)
+  ends = []
+  with strategy.scope():
+    for kind in (gradients.FusedAdam, keras.optimizers.Adam):
+      weight, optimizer = keras.Variable(start), kind(0.01, 0.5, 0.99)
+      optimizer.build([weight])
+      for step in steps:
+        strategy.run(lambda w=weight, o=optimizer, g=tf.constant(step): o.apply([g], [w]))
+      ends.append((weight.numpy(), *(v.numpy() for v in optimizer.variables)))
+  for ours, theirs in zip(*ends, strict=True):
+    # 1e-6: the same sums, in another order.
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-7)
+
+
+def test_fused_adam_takes_the_sparse_gradient_of_a_gather():
+  table = keras.Variable(np.ones((4, 2), np.float32))
+  optimizer = gradients.adam([table], 0.1)
+  with tf.GradientTape() as tape:
+    loss = tf.reduce_sum(tf.gather(table.value, [1, 1]))
+  optimizer.apply(tape.gradient(loss, [table.value]), [table])
+  np.testing.assert_allclose(table.numpy(), [[1, 1], [0.9, 0.9], [1, 1], [1, 1]], rtol=1e-5)

@@ -22,7 +22,7 @@ def get_config():
                 "batch_norm": True},
       "compile": {"loss": "non_saturating", "g_lr": 4e-4, "d_lr": 4e-4, "beta_1": 0.5,
                   "warmup_steps": 0, "decay_steps": 6000},
-      "train": {"steps": 6000},
+      "train": {"steps": 6000, "parallel_ops": 2},
       "evaluate": {"num": 2048, "features": "auto", "metric": "", "mode": "min"},
   })
 

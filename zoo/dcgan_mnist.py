@@ -23,7 +23,7 @@ def get_config():
                 "batch_norm": True},
       "compile": {"loss": "non_saturating", "g_lr": 5e-4, "d_lr": 5e-4, "beta_1": 0.5,
                   "warmup_steps": 0, "decay_steps": 12000},
-      "train": {"steps": 12000, "evaluate_every": 2000},
+      "train": {"steps": 12000, "parallel_ops": 2, "evaluate_every": 2000},
       "evaluate": {"num": 5000, "features": "auto", "metric": "fid", "mode": "min"},
   })
 

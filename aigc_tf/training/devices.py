@@ -1,5 +1,6 @@
 """Where a run computes: one device, several of one host, several hosts."""
 
+import contextlib
 import json
 import os
 
@@ -41,6 +42,20 @@ def strategy(name, cpu_devices):
       raise UserError("TF_CONFIG names one worker only: use train.strategy=one or mirrored")
     return tf.distribute.MultiWorkerMirroredStrategy()
   raise UserError(f"train.strategy={name!r}: choose one of one, mirrored, multiworker")
+
+
+def share_cores(parallel_ops):
+  """Lets operations run side by side, each on its share of the cores, if TensorFlow is not running.
+
+  parallel_ops: int; 2 suits steps of two branches (a GAN's real and generated images), where each
+    core then works on one branch instead of both on one operation. 0 leaves it to TensorFlow, and
+    so does a GPU, which needs many threads to be fed.
+  """
+  if not parallel_ops or tf.config.list_physical_devices("GPU"):
+    return
+  with contextlib.suppress(RuntimeError):  # it runs: only the speed is another
+    tf.config.threading.set_inter_op_parallelism_threads(parallel_ops)
+    tf.config.threading.set_intra_op_parallelism_threads(max(1, os.cpu_count() // parallel_ops))
 
 
 def is_chief(a_strategy):

@@ -40,6 +40,7 @@ def train(name, config, folder):
   Returns: exit status, 0 when all steps are done, 128 + signal when stopped by one.
   Raises: UserError.
   """
+  devices.share_cores(config.train.parallel_ops)
   strategy = devices.strategy(config.train.strategy, config.train.cpu_devices)
   record.check_settings(config, strategy)
   try:
