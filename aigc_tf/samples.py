@@ -1,4 +1,4 @@
-"""Files of generated samples: single images, grids, strips and animations."""
+"""Files of generated samples: single images, grids, strips, animations and texts."""
 
 import math
 import pathlib
@@ -53,10 +53,31 @@ def write_gif(path, images, frames_per_second=20):
              duration=round(1000 / frames_per_second))
 
 
+def write_text(path, text):
+  """text: str, ended by a newline in the file."""
+  path = pathlib.Path(path)
+  temporary = path.with_name("." + path.name)
+  temporary.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
+  temporary.replace(path)
+
+
+def listed(texts):
+  """One text of many, with a ruled line between two.  texts: list of str."""
+  return f"\n{'-' * 40}\n".join(text.rstrip("\n") for text in texts)
+
+
+def to_strings(text):
+  """string[N] tensor of UTF-8 -> list of str."""
+  return [item.decode("utf-8", "replace") for item in np.asarray(text).tolist()]
+
+
 def write_preview(path, outputs):
-  """One file for a named preview.
+  """One file for a named preview: a grid of images, or all texts.
 
   path: pathlib.Path without ending.  outputs: dict with the batch key of its kind.
   """
   path.parent.mkdir(parents=True, exist_ok=True)
-  write_png(path.with_suffix(".png"), grid(outputs["image"]))
+  if "text" in outputs:
+    write_text(path.with_suffix(".txt"), listed(to_strings(outputs["text"])))
+  else:
+    write_png(path.with_suffix(".png"), grid(outputs["image"]))

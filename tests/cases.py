@@ -32,16 +32,54 @@ class Case:
     return model
 
   def batch(self, rows=8, seed=0):
-    """A batch with the keys every image model may ask for; smooth images, so that they compress."""
-    size, channels = self.spec["size"], self.spec["channels"]
-    noise = np.random.default_rng(seed)
-    phase = noise.uniform(0, 6.28, (rows, 1, 1, channels))
-    ramp = np.linspace(0, 6.28, size)
-    image = np.sin(ramp[None, :, None, None] + ramp[None, None, :, None] + phase)
-    return {"image": tf.constant(image, tf.float32),
-            "label": tf.constant(np.arange(rows) % 10, tf.int32),
+    """A batch with the keys that every model of this kind may ask for."""
+    make = {"images": image_batch, "text": text_batch}[self.spec["modality"]]
+    return {**make(self.spec, rows, np.random.default_rng(seed)),
             "seed": tf.range(100 * seed, 100 * seed + rows, dtype=tf.int64)}
 
+  def outputs(self, model):
+    """What the model makes of SEEDS, or of five rows of a batch: one array."""
+    if self.spec["modality"] == "images":
+      return model.generate(SEEDS)["image"].numpy()
+    batch = self.batch(5)
+    key = "source" if "source" in batch else "token"
+    if self.spec["task"] == "classification":
+      return model(batch[key]).numpy()
+    return model.generate(SEEDS, **{key: batch[key][:, :5]}, max_new_tokens=6)["token"].numpy()
+
+
+def image_batch(spec, rows, noise):
+  """Smooth images, so that they compress."""
+  size, channels = spec["size"], spec["channels"]
+  phase = noise.uniform(0, 6.28, (rows, 1, 1, channels))
+  ramp = np.linspace(0, 6.28, size)
+  image = np.sin(ramp[None, :, None, None] + ramp[None, None, :, None] + phase)
+  return {"image": tf.constant(image, tf.float32),
+          "label": tf.constant(np.arange(rows) % 10, tf.int32)}
+
+
+def text_batch(spec, rows, noise):
+  """Documents of many lengths, the first as long as can be; -1 is padding."""
+  length = spec["length"] + (spec["task"] != "classification")
+  batch = {"token": documents(rows, length, noise)}
+  if spec["task"] == "text_to_text":
+    batch["source"] = documents(rows, spec["source_length"], noise)
+  if spec["task"] == "classification":
+    batch["label"] = tf.constant(np.arange(rows) % spec["num_classes"], tf.int32)
+  return batch
+
+
+def documents(rows, length, noise):
+  """i32[rows, length]: begin, letters, end, padding."""
+  token = noise.integers(4, 4 + len(LETTERS), (rows, length))
+  lengths = np.maximum(length - 3 * np.arange(rows), 6)
+  token[:, 0] = 1
+  token[np.arange(rows), lengths - 1] = 2
+  return tf.constant(np.where(np.arange(length) < lengths[:, None], token, -1), tf.int32)
+
+
+SEEDS = tf.constant([5, 6, 7, -1, 2**40], tf.int64)
+LETTERS = "abcdefghij"
 
 GREY = {"modality": "images", "size": 28, "channels": 1, "num_classes": 10}
 COLOUR = {"modality": "images", "size": 16, "channels": 3, "num_classes": 0}

@@ -59,3 +59,12 @@ def test_preview_is_one_grid_in_a_new_folder(tmp_path):
   samples.write_preview(tmp_path / "samples" / "step_000010", {"image": image})
   with Image.open(tmp_path / "samples" / "step_000010.png") as read:
     np.testing.assert_array_equal(np.asarray(read), samples.grid(pictures(4)))
+
+
+def test_preview_of_texts_is_one_file_in_order(tmp_path):
+  texts = np.array(["静夜思\n床前明月光".encode(), b"two\n\n", b"broken \xff"], object)
+  samples.write_preview(tmp_path / "samples" / "step_000010", {"text": texts})
+  file, = (tmp_path / "samples").iterdir()
+  assert file.name == "step_000010.txt"
+  written = file.read_text(encoding="utf-8").split("-" * 40)
+  assert [part.strip("\n") for part in written] == ["静夜思\n床前明月光", "two", "broken �"]

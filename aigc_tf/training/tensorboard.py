@@ -54,6 +54,13 @@ class Board:
       tf.summary.text(name, value)
 
   @_as_os_error
+  def texts(self, step, name, values):
+    """values: list of str, shown one below the other as they are."""
+    blocks = [f"```\n{value}\n```" for value in values]
+    with self.writer.as_default(step=step):
+      tf.summary.text(name, blocks)
+
+  @_as_os_error
   def image(self, step, name, image):
     """image: f32[N, H, W, C], shown as one grid. Left out once the files are full."""
     if not self.is_full and self._bytes() > self.max_event_mb * 2**20:
