@@ -127,7 +127,9 @@ def test_every_weight_has_its_recipe_and_the_card():
       assert names == {"CARD.md", "weights.npz", "reference.npz"}
     else:
       assert folder.name in recipe.names()
-      assert names == {"recipe.json", runs.WEIGHTS, "report.json", "CARD.md", "sample.png"}
+      sample = {"images": "sample.png", "text": "sample.txt"}[
+          runs.describe(folder.name).spec["modality"]]
+      assert names == {"recipe.json", runs.WEIGHTS, "report.json", "CARD.md", sample}
 
 
 def test_published_weights_are_of_the_recipe_as_it_is():

@@ -171,7 +171,7 @@ def test_refuses_what_is_too_large(zoo, monkeypatch, capsys):
 
 
 def test_half_precision_that_changes_the_samples_is_refused(zoo, monkeypatch, capsys):
-  monkeypatch.setattr(publish, "TOLERANCE", 1e-9)
+  monkeypatch.setattr(publish, "TOLERANCE", {"images": 1e-9})
   assert publish.main(["publish", str(zoo / "run")]) == 1
   assert "half precision changes the samples" in capsys.readouterr().err
 
