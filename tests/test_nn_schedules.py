@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from aigc_tf.nn.schedules import InverseSquareRoot
 from aigc_tf.nn.schedules import WarmupCosine
 
 
@@ -52,3 +53,15 @@ def test_an_optimizer_steps_by_it():
     apply()
   expected = -sum(closed_form(step, 1.0, 2, 4) for step in range(5))
   np.testing.assert_allclose(weight.numpy(), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("width,warmup", [(512, 4000), (8, 1), (64, 10)])
+def test_inverse_square_root_is_equation_3_of_the_transformer(width, warmup):
+  schedule = InverseSquareRoot((width * warmup)**-0.5, warmup_steps=warmup)
+  steps = [1, 2, 5, 9, 10, 11, 3999, 4000, 4001, 100_000]  # the paper counts from one
+  got = [float(schedule(tf.constant(step - 1, tf.int64))) for step in steps]
+  expected = [width**-0.5 * min(step**-0.5, step * warmup**-1.5) for step in steps]
+  np.testing.assert_allclose(got, expected, rtol=1e-6)
+  assert np.argmax([float(schedule(step)) for step in range(20)]) == min(warmup - 1, 19)
+  again = InverseSquareRoot.from_config(schedule.get_config())
+  assert float(again(7)) == float(schedule(7))

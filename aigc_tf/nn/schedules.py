@@ -31,3 +31,22 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
 
   def get_config(self):
     return {"peak": self.peak, "warmup_steps": self.warmup_steps, "decay_steps": self.decay_steps}
+
+
+class InverseSquareRoot(keras.optimizers.schedules.LearningRateSchedule):
+  """Linear warm-up, then a fall with the root of the updates (arXiv:1706.03762, eq. 3).
+
+  peak: learning rate at the end of the warm-up; in eq. 3 it is (D warmup_steps)^-1/2, D the width.
+  warmup_steps: int, at least 1.
+  """
+
+  def __init__(self, peak, *, warmup_steps):
+    super().__init__()
+    self.peak, self.warmup_steps = peak, warmup_steps
+
+  def __call__(self, step):
+    done = (ops.cast(step, "float32") + 1.0) / self.warmup_steps  # the first update counts as one
+    return self.peak * ops.minimum(done, ops.rsqrt(done))
+
+  def get_config(self):
+    return {"peak": self.peak, "warmup_steps": self.warmup_steps}
