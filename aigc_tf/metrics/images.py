@@ -16,41 +16,15 @@ import hashlib
 import numpy as np
 
 from aigc_tf.errors import UserError
+from aigc_tf.metrics import measurement
 
 VERSION = 1  # part of each signature: raise it when a definition here changes
 ENOUGH = 2048  # below this many samples FID's bias is larger than the differences people report
 BLOCK_BYTES = 64 << 20  # largest block of a distance or kernel matrix
 
-# --- values with conditions
+Measurement = measurement.Measurement  # its values are made and read here too
 
-
-@dataclasses.dataclass(frozen=True)
-class Measurement:
-  """One measured value with the conditions it was measured under.
-
-  name: what.  value: float.  signature: `name|net:..|resize:..|n:..|ref:..|dtype:..|v:..`.
-  note: a caution for the reader, or "".
-  """
-  name: str
-  value: float
-  signature: str
-  note: str = ""
-
-  def compare(self, other):
-    """Returns: this value minus the other's.  Raises: UserError if their conditions differ."""
-    if (self.name, self.signature) != (other.name, other.signature):
-      raise UserError(f"unlike measurements cannot be compared: {self.signature!r} and "
-                      f"{other.signature!r}; measure both with the same net, n and reference")
-    return self.value - other.value
-
-  def to_dict(self):
-    """Returns: plain dict for report.json, without an empty note."""
-    return {key: value for key, value in dataclasses.asdict(self).items() if value != ""}
-
-  @classmethod
-  def from_dict(cls, values):
-    """The inverse of `to_dict`."""
-    return cls(**values)
+# --- what is compared with
 
 
 @dataclasses.dataclass(frozen=True)
