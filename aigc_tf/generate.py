@@ -1,15 +1,21 @@
-"""Generates samples with a trained model: one file a sample, in order, and a grid of all.
+"""Generates with a trained model: images or texts, one file a sample, in order.
 
   python -m aigc_tf.generate --model=dcgan_mnist --out=out --num=64
   python -m aigc_tf.generate --model=runs/dcgan_mnist --out=out --mode=interpolate
+  python -m aigc_tf.generate --model=gpt_poetry --prompt='五绝：静夜思' --num=3
+  python -m aigc_tf.generate --model=gpt_poetry --prompt_file=titles.txt --out=out
 
-Sample i is that of seed --seed + i, whatever the number of samples. Modes:
-  sample        images of consecutive seeds: 00000.png ... and grid.png
+Sample i is that of seed --seed + i, whatever the number of samples. Texts are printed as they
+grow, and also written if --out is given. A classifier says the label of each prompt. Modes:
+  sample        images of consecutive seeds: 00000.png ... and grid.png; texts: 00000.txt ...
   interpolate   a walk through the latents of --num seeds: walk.gif and strip.png
   reconstruct   held-out images beside their reconstructions (models that can): pairs.png
 """
 
+import dataclasses
+import pathlib
 import sys
+from typing import Any
 
 from absl import flags
 
@@ -17,108 +23,109 @@ from aigc_tf import command
 from aigc_tf.errors import UserError
 
 MODES = ("sample", "interpolate", "reconstruct")
-NUM_FRAMES = 16  # from one seed of a walk to the next
-BATCH_ROWS, MAX_SAMPLES = 64, 100_000
+MAX_SAMPLES = 100_000
+# Flags that reach the model as they are, and only if they are given.
+KNOBS = ("label", "truncation", "max_new_tokens", "temperature", "top_k", "top_p", "min_p",
+         "repetition_penalty", "no_repeat_ngram", "beam_size", "length_penalty")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """num: samples.  seed: of the first.  out: existing folder, or None.  knobs: those given.
+
+  prompts: list of str or None.  stop: strings that end a text.
+  """
+  num: int
+  seed: int
+  out: Any
+  knobs: dict
+  prompts: Any
+  stop: tuple
 
 
 def define(values):
   flags.DEFINE_string("model", None, "A published name or a run folder.", flag_values=values)
   flags.DEFINE_string("out", None, "Folder for the files, created if absent.", flag_values=values)
-  flags.DEFINE_integer("num", 16, "How many samples.", lower_bound=1, upper_bound=MAX_SAMPLES,
-                       flag_values=values)
+  flags.DEFINE_integer("num", None, "How many samples: 16 images, 1 text.", lower_bound=1,
+                       upper_bound=MAX_SAMPLES, flag_values=values)
   flags.DEFINE_integer("seed", 0, "Seed of the first sample.", lower_bound=-2**63,
                        upper_bound=2**63 - 1 - MAX_SAMPLES, flag_values=values)
+  flags.DEFINE_enum("mode", "sample", MODES, "What to generate.", flag_values=values)
   flags.DEFINE_integer("label", None, "Class to generate (conditional models).",
                        flag_values=values)
-  flags.DEFINE_float("truncation", 1.0, "Shrinks the latents: plainer samples, less variety.",
+  flags.DEFINE_float("truncation", None, "Shrinks the latents: plainer samples, less variety.",
                      lower_bound=0.0, upper_bound=1.0, flag_values=values)
-  flags.DEFINE_enum("mode", "sample", MODES, "What to generate.", flag_values=values)
+  _define_text(values)
+
+
+def _define_text(values):
+  def number(name, help_text, least, most=None, kind=flags.DEFINE_float):
+    kind(name, None, help_text, lower_bound=least, upper_bound=most, flag_values=values)
+
+  flags.DEFINE_string("prompt", None, "Text to go on from, to translate or to judge.",
+                      flag_values=values)
+  flags.DEFINE_string("prompt_file", None, "One prompt a line, one sample each.",
+                      flag_values=values)
+  flags.DEFINE_multi_string("stop", [], "A text ends before this; may be repeated.",
+                            flag_values=values)
+  number("max_new_tokens", "Tokens of a text at most.", 1, kind=flags.DEFINE_integer)
+  number("temperature", "0 takes the likeliest token; above 1: more surprises.", 0.0)
+  number("top_k", "Choose among the k likeliest tokens; 0: all.", 0, kind=flags.DEFINE_integer)
+  number("top_p", "Choose among the likeliest tokens of this probability in all.", 0.0, 1.0)
+  number("min_p", "Leave out tokens less likely than this share of the likeliest.", 0.0, 1.0)
+  number("repetition_penalty", "Above 1: tokens that occurred become less likely.", 0.01)
+  number("no_repeat_ngram", "No n tokens in a row occur twice; 0: they may.", 0,
+         kind=flags.DEFINE_integer)
+  number("beam_size", "Beams of a search for the likeliest text.", 1, kind=flags.DEFINE_integer)
+  number("length_penalty", "Above 0: a beam search prefers longer texts.", 0.0)
 
 
 def run(values):
-  for name in ("model", "out"):
-    if not values[name].value:
-      raise UserError(f"--{name} is missing (--help shows examples)")
+  if not values.model:
+    raise UserError("--model is missing (--help shows examples)")
+  prompts = _prompts(values)
   command.import_tensorflow()
+  import importlib
+
   from aigc_tf import runs
   a_run = runs.describe(values.model)
+  kind = importlib.import_module(f"aigc_tf.generation.{a_run.spec['modality']}")
   model = runs.load_model(values.model)
-  if not hasattr(model, {"sample": "generate"}.get(values.mode, values.mode)):
-    raise UserError(f"{a_run.config.model.name} cannot {values.mode}; "
-                    f"it can {', '.join(m for m in MODES[1:] if hasattr(model, m))} and sample")
-  if values.mode != "sample" and values.truncation != 1.0:
-    raise UserError("--truncation is for --mode=sample only")
-  if values.mode == "reconstruct" and values.label is not None:
-    raise UserError("--label does not go with --mode=reconstruct: images bring their own")
-  out = command.make_folder(values.out)
-  {"sample": _sample, "interpolate": _interpolate, "reconstruct": _reconstruct}[values.mode](
-      model, a_run, values, out)
+  _check_mode(kind, model, a_run.config.model.name, values.mode)
+  knobs = {name: values[name].value for name in KNOBS if values[name].value is not None}
+  kind.check(model, a_run.config.model.name, values.mode, knobs, prompts)
+  if kind.NEEDS_OUT and not values.out:
+    raise UserError("--out is missing (--help shows examples)")
+  num = len(prompts) if values.prompt_file else values.num or kind.NUM
+  said = kind.MODES[values.mode](model, a_run.config, Options(
+      num, values.seed, values.out and command.make_folder(values.out), knobs, prompts,
+      tuple(values.stop)))
+  if said:
+    print(said)
 
 
-def _check_label(model, values):
-  """Knobs of generate()."""
-  classes = getattr(model, "num_classes", 0)
-  if values.label is None:
-    return
-  if not classes:
-    raise UserError("--label is for class-conditional models, which this one is not")
-  if not 0 <= values.label < classes:
-    raise UserError(f"--label={values.label}: this model has the classes 0 to {classes - 1}")
+def _prompts(values):
+  """List of str, or None.  Raises: UserError."""
+  if values.prompt_file is None:
+    return None if values.prompt is None else [values.prompt]
+  if values.prompt is not None or values.num is not None:
+    raise UserError("--prompt_file has one prompt a line, one sample each: leave out --prompt and "
+                    "--num")
+  try:
+    lines = pathlib.Path(values.prompt_file).read_text(encoding="utf-8").splitlines()
+  except (OSError, UnicodeDecodeError) as error:
+    raise UserError(f"--prompt_file={values.prompt_file} cannot be read as UTF-8: {error}"
+                    ) from error
+  prompts = [line for line in lines if line.strip()]
+  if not prompts:
+    raise UserError(f"--prompt_file={values.prompt_file} has no prompt in it")
+  return prompts
 
 
-def _sample(model, a_run, values, out):
-  import tensorflow as tf
-  import tqdm
-
-  from aigc_tf import samples
-  del a_run
-  _check_label(model, values)
-  pictures = []
-  for start in tqdm.trange(0, values.num, BATCH_ROWS, unit="batch", disable=None):
-    seed = tf.range(start, min(start + BATCH_ROWS, values.num), dtype=tf.int64) + values.seed
-    label = None if values.label is None else tf.fill(tf.shape(seed), values.label)
-    knobs = {} if label is None else {"label": label}
-    images = model.generate(seed, truncation=values.truncation, **knobs)["image"].numpy()
-    for i, image in enumerate(images):
-      samples.write_png(out / f"{start + i:05d}.png", image)
-    pictures.extend(images)
-  samples.write_png(out / "grid.png", samples.grid(pictures[:1024]))
-  print(f"{values.num} samples in {out}, all in one picture: {out / 'grid.png'}")
-
-
-def _interpolate(model, a_run, values, out):
-  import tensorflow as tf
-
-  from aigc_tf import samples
-  del a_run
-  _check_label(model, values)
-  seed = tf.range(values.num, dtype=tf.int64) + values.seed
-  knobs = {}
-  if getattr(model, "num_classes", 0):
-    # A walk changes the latent and keeps the class.
-    knobs["label"] = tf.fill(tf.shape(seed), values.label or 0)
-  images = model.interpolate(seed, NUM_FRAMES, **knobs)["image"].numpy()
-  samples.write_gif(out / "walk.gif", images)
-  samples.write_png(out / "strip.png", samples.grid(images[::2], columns=NUM_FRAMES // 2))
-  print(f"{len(images)} frames: {out / 'walk.gif'}, {out / 'strip.png'}")
-
-
-def _reconstruct(model, a_run, values, out):
-  import numpy as np
-  import tensorflow as tf
-
-  from aigc_tf import samples
-  from aigc_tf.data import images as data
-  from aigc_tf.nn import image_codec
-  real = data.arrays(a_run.config.data, "test")
-  image = image_codec.to_float(tf.constant(real["image"][:values.num]))
-  knobs = {}
-  if model.num_classes:
-    knobs["label"] = tf.constant(real["label"][:values.num])
-  made = model.reconstruct(image, **knobs)["image"]
-  pairs = np.stack([image.numpy(), made.numpy()], axis=1).reshape(-1, *made.shape[1:])
-  samples.write_png(out / "pairs.png", samples.grid(pairs, columns=8))
-  print(f"{len(made)} held-out images, each beside its reconstruction: {out / 'pairs.png'}")
+def _check_mode(kind, model, name, mode):
+  can = [m for m in kind.MODES if m != "sample" and hasattr(model, m)]
+  if mode != "sample" and mode not in can:
+    raise UserError(f"{name} cannot {mode}; it can {' and '.join([*can, 'sample'])}")
 
 
 def main(argv=None):

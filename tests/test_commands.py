@@ -193,6 +193,10 @@ def test_a_model_that_is_not_there(command, tmp_path, capsys):
     (["--num=three"], "num"),
     (["--seed=9999999999999999999999"], "seed"),
     (["--truncation=2"], "truncation"),
+    (["--prompt=once"], "--prompt is for text models"),
+    (["--top_k=3"], "--top_k does not go with --mode=sample of dcgan"),
+    (["--mode=interpolate", "--truncation=0.5"], "--truncation does not go with"),
+    (["--prompt_file=nowhere.txt"], "--prompt_file=nowhere.txt cannot be read"),
 ])
 def test_mistakes_with_generate(plain, words, message, tmp_path, capsys):
   status = generate.main(["generate", f"--model={plain}", f"--out={tmp_path / 'out'}", *words])

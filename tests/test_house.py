@@ -35,6 +35,7 @@ ALLOWED = {
     "data": {"errors", "nn", "recipe"},
     "metrics": {"errors", "nn", "recipe", "data"},
     "serving": {"errors", "nn"},
+    "generation": {"errors", "nn", "samples", "data"},
     "training": {"errors", "nn", "recipe", "runs", "samples", "data", "metrics"},
 }
 # A package that can be called, and a command that lives in its room.

@@ -1,0 +1,1 @@
+"""What the generate command does for each modality, one file each."""
