@@ -39,17 +39,17 @@ def test_tiny_goes_through_every_command(name, tmp_path, capsys):
   assert run_train(run, f"{name}:tiny") == 0
   config = runs.describe(run).config
   assert metrics_log.read(run / "metrics.jsonl")[-1]["step"] == config.train.steps
-  assert generate.main(["generate", f"--model={run}", f"--out={out}", "--num=3"]) == 0
-  assert sorted(p.name for p in out.iterdir()) == ["00000.png", "00001.png", "00002.png",
-                                                   "grid.png"]
-  for mode in modes(config):
+  kind = Texts if config.data.modality == "text" else Images
+  assert generate.main(["generate", f"--model={run}", f"--out={out}", *kind.words]) == 0
+  assert sorted(p.name for p in out.iterdir()) == kind.files
+  for mode in kind.modes(config):
     assert generate.main(["generate", f"--model={run}", f"--out={out}", "--num=3",
                           f"--mode={mode}"]) == 0
   assert evaluate.main(["evaluate", f"--model={run}"]) == 0
   report = json.loads((run / "report.json").read_text())
   assert report["model"] == f"{name}:tiny" and all(
       m["signature"] and np.isfinite(m["value"]) for m in report["measurements"])
-  assert {m["name"] for m in report["measurements"]} >= {"fid", "precision", "recall"}
+  assert {m["name"] for m in report["measurements"]} >= kind.measured(config)
   assert export.main(["export", f"--model={run}", f"--out={tmp_path / 'exports'}"]) == 0
   path = tmp_path / "exports" / f"{name}_tiny" / "1"
   assert "serving_default" in savedmodel.read_manifest(path)["signatures"]
@@ -57,8 +57,34 @@ def test_tiny_goes_through_every_command(name, tmp_path, capsys):
   assert f"--model={run}" in output and "error" not in errors  # the next commands are printed
 
 
-def modes(config):
-  return ("interpolate", "reconstruct") if config.model.name == "vae" else ("interpolate",)
+class Images:
+  """What the commands make of an image model."""
+  words = ["--num=3"]
+  files = ["00000.png", "00001.png", "00002.png", "grid.png"]
+
+  def modes(config):
+    return ("interpolate", "reconstruct") if config.model.name == "vae" else ("interpolate",)
+
+  def measured(config):
+    del config
+    return {"fid", "precision", "recall"}
+
+
+class Texts:
+  """What the commands make of a text model."""
+  words = ["--num=3", "--prompt=one", "--seed=7"]
+  files = ["00000.txt", "00001.txt", "00002.txt"]
+
+  def modes(config):
+    del config
+    return ()
+
+  def measured(config):
+    if config.model.name == "bert" and config.data.task == "language_model":
+      return {"test_loss"}
+    return {"language_model": {"perplexity", "bits_per_character"},
+            "text_to_text": {"bleu", "chrf", "rouge_l", "baseline_bleu"},
+            "classification": {"accuracy", "f1"}}[config.data.task]
 
 
 def test_real_processes_and_files(tmp_path):
