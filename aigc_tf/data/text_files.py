@@ -1,0 +1,161 @@
+"""A user's own texts: a .txt, .jsonl or .tsv file, or a folder of them.
+
+  .txt    documents separated by empty lines; a file without any holds one document a line. In a
+          folder for classification a subfolder is a class, and each file one document.
+  .jsonl  an object a line: {"text": ...}, {"source": ..., "target": ...} or {"text": ..., "label": ...}
+  .tsv    columns of these names if the first line holds them, else in this order
+
+Files are UTF-8. The split is by a hash of the text: nothing moves when files do.
+"""
+
+import csv
+import hashlib
+import json
+import os
+import pathlib
+
+from aigc_tf.data import text_clean
+from aigc_tf.data import text_store
+from aigc_tf.errors import UserError
+
+SUFFIXES = (".txt", ".jsonl", ".tsv")
+COLUMNS = {"language_model": ("text",), "text_to_text": ("source", "target"),
+           "classification": ("text", "label")}
+
+
+def source(name):
+  """A file or folder as text_store.Source.  Raises: UserError without any text."""
+  root = pathlib.Path(name).expanduser().resolve()
+  files = text_files(root)
+  listing = hashlib.sha256()
+  for file in files:
+    status = file.stat()
+    listing.update(f"{file.relative_to(root)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+  return text_store.Source({"files": str(root), "listing": listing.hexdigest()},
+                           lambda task: text_store.Opened(_rows(root, files, task)))
+
+
+def text_files(root):
+  """All text files below a folder, sorted, or the one file; hidden ones are left out.
+
+  root: pathlib.Path.  Returns: list of pathlib.Path.  Raises: UserError.
+  """
+  if not root.exists():
+    raise UserError(f"the text file or folder {root} does not exist")
+  if root.is_file():
+    if root.suffix.lower() not in SUFFIXES:
+      raise UserError(f"{root} is none of {' '.join(SUFFIXES)}: rename or convert it")
+    return [root]
+  found = []
+  for place, folders, names in os.walk(root, followlinks=True):
+    folders[:] = sorted(name for name in folders if not name.startswith("."))
+    found += [pathlib.Path(place, name) for name in names
+              if name.lower().endswith(SUFFIXES) and not name.startswith(".")]
+  if not found:
+    raise UserError(f"the folder {root} holds no text ({' '.join(SUFFIXES)})")
+  return sorted(found)
+
+
+def _rows(root, files, task):
+  for file in files:
+    for row, reason in examine(root, file, task):
+      if reason:
+        raise UserError(f"{reason}; python -m aigc_tf.doctor --data={root} names all such lines")
+      yield row
+
+
+def examine(root, file, task):
+  """Reads one file.  Yields: (text_clean.Row, "") or (None, what is wrong with which line)."""
+  lines = _lines(file)
+  if file.suffix.lower() == ".jsonl":
+    yield from _json_rows(file, lines, task)
+  elif file.suffix.lower() == ".tsv":
+    yield from _table_rows(file, lines, task)
+  else:
+    yield from _text_rows(root, file, lines, task)
+
+
+def _lines(file):
+  # Yields (line number, str without its end, or None where it is not UTF-8).
+  with file.open("rb") as opened:
+    for number, line in enumerate(opened, 1):
+      try:
+        yield number, line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+      except UnicodeDecodeError:
+        yield number, None
+
+
+def _not_utf8(file, number):
+  return (f"{file}, line {number}: not UTF-8: convert the file "
+          f"(iconv -f gb18030 -t utf-8, or whatever it was written in)")
+
+
+def _text_rows(root, file, lines, task):
+  if task == "text_to_text":
+    yield None, f"{file}: pairs for data.task=text_to_text come in .tsv or .jsonl, not in .txt"
+    return
+  found, good = [], True
+  for number, line in lines:
+    if line is None:
+      good = False
+      yield None, _not_utf8(file, number)
+    found.append(line)
+  if not good:
+    return
+  place = file.relative_to(root).parts
+  if task == "classification":
+    if len(place) < 2:
+      yield None, (f"{file} has no class: put each class's .txt files into its own folder below "
+                   "data.name, or use .tsv or .jsonl with text and label")
+      return
+    yield text_clean.Row("\n".join(found), label=place[0]), ""
+    return
+  text = "\n".join(line.strip() for line in found).strip("\n")
+  for document in text.split("\n\n" if "\n\n" in text else "\n"):
+    yield text_clean.Row(document), ""
+
+
+def _json_rows(file, lines, task):
+  for number, line in lines:
+    if line is None:
+      yield None, _not_utf8(file, number)
+      continue
+    if not line.strip():
+      continue
+    try:
+      entry = json.loads(line)
+    except ValueError as error:
+      yield None, f"{file}, line {number}: not JSON ({error})"
+      continue
+    held = entry if isinstance(entry, dict) else {}
+    missing = [name for name in COLUMNS[task] if held.get(name) is None]
+    if missing:
+      yield None, (f"{file}, line {number}: no {missing[0]!r} in it: data.task={task} needs "
+                   f"{' and '.join(COLUMNS[task])}")
+    else:
+      yield _row(task, [str(held[name]) for name in COLUMNS[task]]), ""
+
+
+def _table_rows(file, lines, task):
+  wanted = COLUMNS[task]
+  order = list(range(len(wanted)))
+  for number, line in lines:
+    if line is None:
+      yield None, _not_utf8(file, number)
+      continue
+    if not line.strip():
+      continue
+    cells = next(csv.reader([line], delimiter="\t", quoting=csv.QUOTE_NONE))
+    if number == 1 and set(wanted) <= set(cells):
+      order = [cells.index(name) for name in wanted]
+    elif max(order) >= len(cells):
+      yield None, (f"{file}, line {number}: {len(cells)} column{'s' * (len(cells) != 1)}: "
+                   f"data.task={task} needs {' and '.join(wanted)}, separated by tabs")
+    else:
+      yield _row(task, [cells[place] for place in order]), ""
+
+
+def _row(task, values):
+  if task == "text_to_text":
+    return text_clean.Row(values[1], source=values[0])
+  return text_clean.Row(values[0], label=values[1] if task == "classification" else None)
