@@ -26,6 +26,10 @@ GROUPS = ("seed", "data", "model", "compile", "train", "evaluate")
 REQUIRED = {"data": ("modality", "name", "split", "batch_size"), "model": ("name",),
             "evaluate": ("num", "metric", "mode")}  # whatever the modality
 
+# Key of the data group with the JSON of a tokenizer that is to be used. Recipes do not hold it, and
+# it is not frozen with them: a run's own stands in the spec of its recipe.json.
+TOKENIZER = "tokenizer_spec"
+
 # What a recipe's train group holds, and what the trainer does when the recipe is silent.
 TRAIN = {
     "steps": 1000,             # updates in all
@@ -34,6 +38,12 @@ TRAIN = {
     "micro_batches": 1,        # the batch is cut into so many parts, their gradients averaged
     "clip_norm": 0.0,          # global norm of each network's gradient, 0 for none
     "ema_decay": 0.999,        # of the averaged weights, reached after a warm-up
+    "init_from": "",           # run folder or published model whose weights (and tokenizer) it takes
+    "freeze": (),              # patterns of variables that are not trained: "embedding*"
+    "lora_rank": 0,            # train low-rank additions (arXiv:2106.09685) only, 0: no
+    "lora_alpha": 16.0,        # they are scaled by lora_alpha / lora_rank
+    "lora_layers": ("*attention*",),  # patterns of the dense layers that get them
+    "lora_also": (),           # patterns of variables to train beside them: "head*"
     "parallel_ops": 0,         # on a CPU: operations side by side, sharing the cores; 0: automatic
     "strategy": "one",         # device(s): one, mirrored (all GPUs), multiworker (TF_CONFIG)
     "cpu_devices": 1,          # with mirrored and no GPU: cut the CPU into so many devices
@@ -199,17 +209,38 @@ def flatten(config):
 
 
 def to_json(config):
-  """Plain dicts, lists, numbers and strings."""
-  return json.loads(config.to_json_best_effort())
+  """Plain dicts, lists, numbers and strings; a settled tokenizer is left out."""
+  tree = json.loads(config.to_json_best_effort())
+  if isinstance(tree.get("data"), dict):
+    tree["data"].pop(TOKENIZER, None)
+  return tree
+
+
+def with_tokenizer(config, spec):
+  """A locked copy whose data uses the tokenizer of `spec` instead of learning one.
+
+  spec: dict, what a run's model was built from.  Returns: ConfigDict; as it is without tokenizer.
+  """
+  if "tokenizer" not in spec:
+    return config
+  copy = config.copy_and_resolve_references().unlock()
+  copy.data[TOKENIZER] = json.dumps(spec["tokenizer"])
+  return copy.lock()
 
 
 def from_json(tree):
-  """The ConfigDict of a frozen recipe; lists become tuples again."""
+  """The ConfigDict of a frozen recipe; lists become tuples again.
+
+  A key of the train group that is newer than the recipe stands at what the trainer did then.
+  """
   def tuples(value):
     if isinstance(value, dict):
       return {key: tuples(v) for key, v in value.items()}
     return tuple(tuples(v) for v in value) if isinstance(value, list) else value
-  return ConfigDict(tuples(tree)).lock()
+  tree = tuples(tree)
+  if isinstance(tree.get("train"), dict):
+    tree["train"] = {**TRAIN, **tree["train"]}
+  return ConfigDict(tree).lock()
 
 
 def differences(old, new):

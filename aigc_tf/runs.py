@@ -66,7 +66,9 @@ def read(folder):
   folder = pathlib.Path(folder)
   try:
     record = json.loads((folder / "recipe.json").read_text())
-    run = Run(record["name"], folder, recipe.from_json(record["recipe"]), record["spec"], record)
+    spec = record["spec"]
+    config = recipe.with_tokenizer(recipe.from_json(record["recipe"]), spec)
+    run = Run(record["name"], folder, config, spec, record)
     missing = [group for group in recipe.GROUPS if group not in run.config]
     if missing:
       raise KeyError(*missing)
@@ -119,6 +121,7 @@ def _check_keywords(group, name, function, keywords):
 def load_model(name_or_dir):
   """The trained model: averaged weights of the best checkpoint, or of the newest if none is best.
 
+  What was trained by LoRA is merged: the model is as its recipe builds it.
   name_or_dir: a published name or a run folder.  Raises: UserError.
   """
   run = describe(name_or_dir)
@@ -129,6 +132,14 @@ def load_model(name_or_dir):
     except (OSError, ValueError, KeyError) as error:
       raise UserError(f"the weights in {run.folder} cannot be read: {error}") from error
     return model
+  from aigc_tf.nn import lora
   from aigc_tf.training import checkpoints
-  checkpoints.read_twin(run.folder / "checkpoints", model)
+  from aigc_tf.training import finetuning
+  if not run.config.train.lora_rank:
+    checkpoints.read_twin(run.folder / "checkpoints", model)
+    return model
+  adapted = build_model(run.config, run.spec)
+  finetuning.adapt(adapted, run.config.train)
+  checkpoints.read_twin(run.folder / "checkpoints", adapted)
+  lora.merge(adapted, model)
   return model

@@ -9,7 +9,8 @@ class GradientStep:
 
   losses_for: function(batch, training) -> dict of scalar f32, each a mean over the rows.
   updates: {loss name: (keras optimizer, trainable variables)}; every loss moves its own variables
-    only. All gradients come from one forward pass and are taken before the first apply.
+    only; one without variables (a frozen network's) is left out. All gradients come from one
+    forward pass and are taken before the first apply.
 
   What the training loop sets before the first call:
     jit: compile losses and gradients by XLA. The apply stays outside: compiled, it would reach
@@ -19,7 +20,8 @@ class GradientStep:
   """
 
   def __init__(self, losses_for, updates):
-    self.losses_for, self.updates = losses_for, updates
+    self.losses_for = losses_for
+    self.updates = {name: update for name, update in updates.items() if update[1]}
     self.jit, self.micro_batches, self.clip_norm = False, 1, 0.0
     self._compiled = None
 

@@ -6,13 +6,13 @@ interval; where it ends does not change a single number.
 """
 
 import importlib
-import signal
 import time
 
 import keras
 import tensorflow as tf
 import tqdm
 
+from aigc_tf import recipe
 from aigc_tf import runs
 from aigc_tf import samples
 from aigc_tf.errors import UserError
@@ -21,11 +21,13 @@ from aigc_tf.training import clock
 from aigc_tf.training import devices
 from aigc_tf.training import ema
 from aigc_tf.training import evaluation
+from aigc_tf.training import finetuning
 from aigc_tf.training import health
 from aigc_tf.training import jit
 from aigc_tf.training import metrics_log
 from aigc_tf.training import record
 from aigc_tf.training import step as compiled
+from aigc_tf.training import stopping
 from aigc_tf.training import tensorboard
 
 CHUNK_SECONDS, MAX_CHUNK = 1.0, 500
@@ -58,19 +60,23 @@ class Loop:
   """One training process. All state that must survive is in `self.checkpoints`."""
 
   def __init__(self, name, config, folder, strategy):
-    self.name, self.config, self.folder, self.strategy = name, config, folder, strategy
+    config = finetuning.with_tokenizer(config, folder)
+    self.name, self.folder, self.strategy = name, folder, strategy
     self.is_chief = devices.is_chief(strategy)
     self.data = importlib.import_module(f"aigc_tf.data.{config.data.modality}")
     spec = self.data.spec(config.data)
     if config.train.evaluate_every:
       evaluation.check(config, self.data)
     self.spec = record.model_spec(spec)
-    self.record = record.open_folder(name, config, folder, spec, self.is_chief)
+    self.config = recipe.with_tokenizer(config, self.spec)  # not learned again
+    self.record = record.describe(name, config, folder, spec)
     self._build()
+    if self.is_chief:
+      record.write(folder, self.record)
     self.log = metrics_log.MetricsLog(folder / "metrics.jsonl")
     self.alarms = health.Alarms()
     self.clock = clock.Clock()
-    self.signal = None
+    self.stop = stopping.Stop(strategy)
     # What a checkpoint holds besides variables. seconds: of training, over all starts.
     self.state = {"rollbacks": 0, "rollback_step": 0, "best": None, "since_best": 0,
                   "seconds": 0.0}
@@ -81,10 +87,11 @@ class Loop:
     keras.utils.set_random_seed(config.seed)
     try:
       with self.strategy.scope():
-        self.model = runs.build_model(config, self.spec)
+        self.model, self.twin = (runs.build_model(config, self.spec) for _ in range(2))
+        for model in (self.model, self.twin):
+          finetuning.adapt(model, config.train)
+        finetuning.freeze(self.model, config.train)
         runs.compile_model(self.model, config)
-        self.twin = runs.build_model(config, self.spec)
-        ema.copy(self.twin, self.model)
     finally:
       keras.config.set_dtype_policy(policy)  # layers keep theirs
     update = self.model.gradient_step
@@ -94,6 +101,11 @@ class Loop:
     self.checkpoints = checkpoints.Checkpoints(
         self.folder / "checkpoints", tf.train.Checkpoint(**self.steps.variables()),
         config.train.keep)
+    if config.train.init_from and not self.checkpoints.paths():
+      self._say(finetuning.initialize(self.model, config.train.init_from))
+    with self.strategy.scope():
+      ema.copy(self.twin, self.model)
+    self.record["parameters"] = finetuning.parameters(self.model)
 
   # --- the run
 
@@ -106,17 +118,15 @@ class Loop:
       self.board = tensorboard.Board(self.folder, self.config.train.max_event_mb, self._say)
       self.board.hyper_parameters(self.config)
     self._say(record.headline(self))
-    handlers = {s: signal.signal(s, self._on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
-      self._run_steps()
+      with self.stop.listening():
+        self._run_steps()
     finally:
-      for number, handler in handlers.items():
-        signal.signal(number, handler)
       if self.board:
         self.board.close()
-    if self.signal:
+    if self.stop.number:
       self._say(f"stopped at step {self._step()}, saved; start the same command again to go on")
-      return 128 + self.signal
+      return 128 + self.stop.number
     self._say(record.next_commands(self))
     return 0
 
@@ -163,7 +173,10 @@ class Loop:
     chunk, last = 1, self.config.train.steps
     self.clock.start(self.state["seconds"])
     with self._progress_bar(last) as bar:
-      while self._step() < last and not self.signal and not self._is_stale():
+      while self._step() < last and not self._is_stale():
+        chunk = self.stop.agree(chunk)
+        if not chunk:
+          break
         before, start = self._step(), time.perf_counter()
         self._profile(before)
         is_finite, wait_s = self.steps(self.iterator, min(chunk, self._until_event(before)))
@@ -244,6 +257,8 @@ class Loop:
       samples.write_preview(self.folder / "samples" / f"step_{step:06d}{suffix}", outputs)
       if "image" in outputs:
         self.board.image(step, name, outputs["image"].numpy())
+      if "text" in outputs:
+        self.board.texts(step, name, samples.to_strings(outputs["text"]))
     self._write(step, health.sample_scalars(named, batch))
 
   def _evaluate(self, step):
@@ -314,12 +329,6 @@ class Loop:
       self.log.cut(self._step())
     self._save_checkpoint()
     self._restart_data()
-
-  def _on_signal(self, number, frame):
-    del frame
-    if self.signal:
-      raise KeyboardInterrupt
-    self.signal = number
 
   def _step(self):
     return int(self.steps.step)

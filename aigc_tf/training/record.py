@@ -10,13 +10,14 @@ import aigc_tf
 from aigc_tf import recipe
 from aigc_tf import runs
 from aigc_tf.errors import UserError
+from aigc_tf.nn import tokenizers
 from aigc_tf.training import devices
 
 # Smaller ones would loop for ever, or divide by zero.
 _AT_LEAST = {"data.batch_size": 1, "evaluate.num": 2, "train.steps": 0, "train.micro_batches": 1,
              "train.cpu_devices": 1, "train.log_every": 1, "train.checkpoint_every": 1,
              "train.preview_every": 0, "train.evaluate_every": 0, "train.keep": 1,
-             "train.early_stop_evaluations": 0}
+             "train.early_stop_evaluations": 0, "train.lora_rank": 0}
 _DATA_ONLY = ("fingerprint", "num_examples")  # facts of the data that a model does not need
 
 
@@ -48,10 +49,10 @@ def model_spec(spec):
   return {key: value for key, value in spec.items() if key not in _DATA_ONLY}
 
 
-def open_folder(name, config, folder, spec, is_chief):
-  """Creates the run folder, or checks that it was made by this recipe on this data.
+def describe(name, config, folder, spec):
+  """The content of the run folder's recipe.json, whether it is there already or not.
 
-  Returns: the content of its recipe.json.  Raises: UserError with the differences.
+  Returns: dict.  Raises: UserError with the differences if another recipe or other data made it.
   """
   if (folder / "recipe.json").exists():
     run = runs.read(folder)
@@ -62,10 +63,8 @@ def open_folder(name, config, folder, spec, is_chief):
     if run.record["data"] != _data_facts(spec):
       raise UserError(f"{folder} was trained on other data (now {spec.get('num_examples')} "
                       "examples, and their fingerprint differs): give another --workdir")
-    if is_chief:  # free keys may have changed
-      runs.write_record(folder, {**run.record, "recipe": recipe.to_json(config)})
-    return {**run.record, "recipe": recipe.to_json(config)}
-  content = {
+    return {**run.record, "recipe": recipe.to_json(config)}  # free keys may have changed
+  return {
       "name": name,
       "recipe": recipe.to_json(config),
       "spec": model_spec(spec),
@@ -74,10 +73,12 @@ def open_folder(name, config, folder, spec, is_chief):
                    "keras": keras.__version__, "python": platform.python_version()},
       "device": devices.describe(),
   }
-  if is_chief:
-    (folder / "samples").mkdir(parents=True, exist_ok=True)
-    runs.write_record(folder, content)
-  return content
+
+
+def write(folder, content):
+  """Makes the run folder, or brings its recipe.json up to date."""
+  (folder / "samples").mkdir(parents=True, exist_ok=True)
+  runs.write_record(folder, content)
 
 
 def _data_facts(spec):
@@ -86,21 +87,36 @@ def _data_facts(spec):
 
 def headline(loop):
   """What is trained on what, where it goes, how to watch it."""
-  config, spec = loop.config, loop.spec
-  size = " x ".join(str(spec[key]) for key in ("size", "size", "channels") if key in spec)
-  replicas = loop.strategy.num_replicas_in_sync
+  config, replicas = loop.config, loop.strategy.num_replicas_in_sync
   where = f"{replicas} devices" if replicas > 1 else devices.describe()
-  return (f"{loop.name}: {config.model.name} with {loop.model.count_params() / 1e6:.2f} M "
-          f"parameters on {loop.record['data'].get('num_examples', '?')} examples of "
-          f"{config.data.name} ({size}), batch {config.data.batch_size}, {where}, "
+  return (f"{loop.name}: {config.model.name} with {_parameters(**loop.record['parameters'])} on "
+          f"{loop.record['data'].get('num_examples', '?')} examples of "
+          f"{config.data.name} ({_size(loop.spec)}), batch {config.data.batch_size}, {where}, "
           f"{config.train.precision}, jit {loop.record['jit']}\n"
           f"folder {loop.folder}; watch it with: tensorboard --logdir {loop.folder.parent}")
+
+
+def _parameters(total, trainable):
+  text = f"{_count(total)} parameters"
+  return text if trainable == total else f"{text}, {_count(trainable)} trainable,"
+
+
+def _count(number):
+  return f"{number / 1e6:.2f} M" if number >= 1e6 else f"{number:,}"
+
+
+def _size(spec):
+  if "tokenizer" not in spec:
+    return " x ".join(str(spec[key]) for key in ("size", "size", "channels") if key in spec)
+  lengths = " to ".join(str(spec[key]) for key in ("source_length", "length") if spec.get(key))
+  vocabulary = tokenizers.from_spec(spec["tokenizer"]).vocab_size
+  return f"{lengths} tokens, vocabulary of {vocabulary}"
 
 
 def next_commands(loop):
   """Printed at the end."""
   minutes = loop.clock.seconds() / 60
-  return (f"done: {int(loop.steps.step)} steps in {minutes:.1f} min; pictures in "
+  return (f"done: {int(loop.steps.step)} steps in {minutes:.1f} min; samples in "
           f"{loop.folder / 'samples'}\nnext: python -m aigc_tf.generate --model={loop.folder} "
           f"--out=out\n      python -m aigc_tf.evaluate --model={loop.folder}\n"
           f"      python -m aigc_tf.export --model={loop.folder} --out=exports")
