@@ -1,0 +1,1 @@
+"""Contenders of tools/bench, one file for each kind of model."""
