@@ -14,8 +14,9 @@ import numpy as np
 import tensorflow as tf
 
 from aigc_tf.errors import UserError
+from aigc_tf.nn import bpe
 
-KINDS = ("byte", "char")
+KINDS = ("byte", "char", "bpe")
 SPECIALS = {"unknown": 0, "begin": 1, "end": 2, "mask": 3}
 BATCH_BYTES = 1 << 20  # of text at a time in `encode_all`
 
@@ -33,6 +34,8 @@ def learn(kind, texts, vocab_size):
     raise UserError("no text to learn a tokenizer from: the corpus is empty")
   if kind == "byte":
     return {"kind": "byte"}
+  if kind == "bpe":
+    return bpe.learn(texts, vocab_size, SPECIALS)
   return _learn_characters(texts, vocab_size)
 
 
@@ -50,7 +53,17 @@ def _learn_characters(texts, vocab_size):
 def from_spec(spec):
   """spec: what `learn` returned.  Returns: Tokenizer.  Raises: UserError for another kind."""
   _check_kind(spec["kind"])
-  return {"byte": Bytes, "char": Characters}[spec["kind"]](spec)
+  return {"byte": Bytes, "char": Characters, "bpe": BytePairs}[spec["kind"]](spec)
+
+
+def from_hugging_face(folder):
+  """The tokenizer of a GPT-2 style folder: tokenizer.json, or vocab.json and merges.txt.
+
+  Special tokens within a text are text: "<|endoftext|>" is encoded letter by letter.
+
+  Returns: dict, a spec for `from_spec`.  Raises: UserError if absent, broken, or not GPT-2's kind.
+  """
+  return bpe.read_hugging_face(folder)
 
 
 def _check_kind(kind):
@@ -123,10 +136,8 @@ class Bytes(Tokenizer):
 
   def encode(self, text):
     text = tf.convert_to_tensor(text, tf.string)
-    values = tf.io.decode_raw(tf.strings.reduce_join(text), tf.uint8)
-    return tf.RaggedTensor.from_row_lengths(
-        tf.cast(values, tf.int32) + len(SPECIALS),
-        tf.cast(tf.strings.length(text), tf.int64), validate=False)
+    values, lengths = bpe.raw_bytes(text)
+    return tf.RaggedTensor.from_row_lengths(values + len(SPECIALS), lengths, validate=False)
 
 
 class Characters(Tokenizer):
@@ -145,3 +156,28 @@ class Characters(Tokenizer):
     codes = tf.strings.unicode_decode(text, "UTF-8", errors="replace")  # by U+FFFD
     ids = self.ids.lookup(tf.cast(codes.values, tf.int64))
     return codes.with_values(tf.cast(ids, tf.int32))
+
+
+class BytePairs(Tokenizer):
+  """Byte-pair encoding with GPT-2's pre-tokenizer; any bytes can be encoded."""
+
+  def __init__(self, spec):
+    vocabulary, merges, pieces = bpe.read_spec(spec)
+    super().__init__(spec, pieces, spec["roles"])
+    self.merges = bpe.merge_table(vocabulary, merges)
+    self._byte_ids = tf.constant([vocabulary[letter] for letter in bpe.LETTERS], tf.int64)
+
+  def encode(self, text):
+    text = tf.convert_to_tensor(text, tf.string)
+    unique, index, row = bpe.words(text)
+    values, lengths = bpe.raw_bytes(unique)
+    num_words = tf.size(unique)
+    word = tf.repeat(tf.range(num_words), lengths)
+    merged = bpe.merge(
+        self.merges, self.vocab_size, tf.gather(self._byte_ids, values), word, num_words)
+    kept = merged >= 0
+    lengths = tf.math.unsorted_segment_sum(tf.cast(kept, tf.int64), word, num_words)
+    tokens = tf.gather(tf.RaggedTensor.from_row_lengths(
+        tf.boolean_mask(merged, kept), lengths, validate=False), index)
+    lengths = tf.math.unsorted_segment_sum(tokens.row_lengths(), row, tf.size(text))
+    return tf.RaggedTensor.from_row_lengths(tokens.values, lengths, validate=False)
