@@ -267,7 +267,8 @@ def _builder_source(function, name, key):
 
 
 def _builder_hash(name):
-  # The builder's text and its packages' versions: what its examples depend on.
+  # The builder's code and its packages' versions: what its examples depend on.
   file = pathlib.Path(importlib.util.find_spec(f"aigc_tf.data.builders.{name}").origin)
+  code = b"".join(path.read_bytes() for path in sorted(file.parent.glob(f"{name}*.py")))
   versions = [packages.PACKAGES[package].version for package in packages.DATA_SETS[name]]
-  return hashlib.sha256(file.read_bytes() + " ".join(versions).encode()).hexdigest()
+  return hashlib.sha256(code + " ".join(versions).encode()).hexdigest()

@@ -2,7 +2,7 @@
 
   .txt    documents separated by empty lines; a file without any holds one document a line. In a
           folder for classification a subfolder is a class, and each file one document.
-  .jsonl  an object a line: {"text": ...}, {"source": ..., "target": ...} or {"text": ..., "label": ...}
+  .jsonl  an object a line with the keys text, or source and target, or text and label
   .tsv    columns of these names if the first line holds them, else in this order
 
 Files are UTF-8. The split is by a hash of the text: nothing moves when files do.

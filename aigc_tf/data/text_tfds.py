@@ -22,8 +22,13 @@ def open_own(name, task):
   """
   plain, _, config = name.partition("/")
   module = importlib.import_module(f"aigc_tf.data.builders.{plain}")
+  known = [each.name for each in module.Builder.BUILDER_CONFIGS]
+  if config and config not in known:
+    raise UserError(f"data.name={name}: write {plain}, or one of "
+                    f"{', '.join(f'{plain}/{each}' for each in known)}")
   builder = tfds_source.own_builder(plain, config)
-  return _open(builder, task)._replace(prompt_suffix=getattr(module, "PROMPT_SUFFIX", None))
+  return _open(builder, task, getattr(module, "CLASSIFIED", "text"))._replace(
+      prompt_suffix=getattr(module, "PROMPT_SUFFIX", None))
 
 
 def open_published(name, task):
@@ -33,13 +38,13 @@ def open_published(name, task):
   return _open(tfds_source.prepare(builder), task)._replace(prompt_suffix="")
 
 
-def _open(builder, task):
-  text, source, label = _columns(builder, task)
+def _open(builder, task, classified="text"):
+  text, source, label = _columns(builder, task, classified)
   names = list(builder.info.features[label].names) if label else None
   return text_store.Opened(_rows(builder, text, source, label, names), names)
 
 
-def _columns(builder, task):
+def _columns(builder, task, classified="text"):
   # Names of the features that hold the text, the source of a pair, the class.
   features = builder.info.features
   texts = [key for key, feature in features.items() if isinstance(feature, tfds.features.Text)]
@@ -55,8 +60,9 @@ def _columns(builder, task):
   if not texts or (task == "classification" and label is None):
     raise UserError(f"{builder.name} has no texts{' with classes' if texts else ''} for "
                     f"data.task={task}: its features are {', '.join(features)}")
-  text = "text" if "text" in texts else texts[0]
-  return text, None, label if task == "classification" else None
+  if task == "classification":
+    return (classified if classified in texts else texts[0]), None, label
+  return ("text" if "text" in texts else texts[0]), None, None
 
 
 def _rows(builder, text, source, label, names):
