@@ -257,8 +257,13 @@ class Copies:
 
     texts: list of str.  Returns: f64[N] in [0, 1], 1 where the whole text was copied.
     """
-    found = [np.isin(_run_hashes(text, self.run_chars), self._runs) for text in _checked(texts)]
-    return np.array([row.mean() if row.size else 0.0 for row in found])
+    return np.array([self._share(_run_hashes(text, self.run_chars)) for text in _checked(texts)])
+
+  def _share(self, runs):
+    if not runs.size or not self._runs.size:
+      return 0.0
+    places = np.minimum(np.searchsorted(self._runs, runs), self._runs.size - 1)
+    return float(np.mean(self._runs[places] == runs))
 
 
 def _run_hashes(text, order):
