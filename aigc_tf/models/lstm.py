@@ -20,6 +20,8 @@ import tensorflow as tf
 from aigc_tf.errors import UserError
 from aigc_tf.nn import adversarial
 from aigc_tf.nn import classification
+from aigc_tf.nn import decoding
+from aigc_tf.nn import dropout as drop
 from aigc_tf.nn import gradients
 from aigc_tf.nn import tokenizers
 from aigc_tf.nn import word_vectors
@@ -180,6 +182,7 @@ class LSTM(keras.Model):
       self.head.build((None, width))
     else:
       self.head = Output(width, self.embedding, name="head")
+    self._compiled_generate = tf.function(self._generate, reduce_retracing=True)
     self.built = True
 
   @property
@@ -211,11 +214,12 @@ class LSTM(keras.Model):
 
   def _read(self, x, mask, training=False, seed=None):
     # Returns: f32[B, L, H] and the state of each layer behind the last token.
-    states = []
+    states, rate = [], self.dropout if training else 0.0
     for i, cell in enumerate(self.cells):
+      x = drop.dropout(x, rate, seed, i)
       x, state = cell.run(x, mask, cell.start(tf.shape(x)[0]))
       states.append(state)
-    return x, tuple(states)
+    return drop.dropout(x, rate, seed, len(self.cells)), tuple(states)
 
   def _logits(self, x):
     return self.head(x, self.embedding.embeddings)
@@ -253,9 +257,48 @@ class LSTM(keras.Model):
 
   # --- generation
 
+  def generate(self, seed, token=None, max_new_tokens=None, *, temperature=1.0, top_k=0, top_p=1.0,
+               min_p=0.0, repetition_penalty=1.0, no_repeat_ngram=0, stop=None):
+    """Texts that go on from prompts; knobs as in nn/decoding, a number or one value a row.
+
+    seed: i64[B].  token: i32[B, P], padded with -1 at the right; absent: a text from its beginning.
+    max_new_tokens: int, default the length of a text in training.
+    Returns: {"token": i32[B, P + max_new_tokens]}, prompt and continuation, then -1.
+    """
+    knobs = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
+             "repetition_penalty": repetition_penalty, "no_repeat_ngram": no_repeat_ngram}
+    seed = tf.convert_to_tensor(seed, tf.int64)
+    if token is None:
+      token = tf.fill([tf.shape(seed)[0], 1], self.tokenizer.begin_id)
+    size = self.spec["length"] if max_new_tokens is None else max_new_tokens
+    run = self._generate if tf.inside_function() else self._compiled_generate
+    return {"token": run(seed, tf.convert_to_tensor(token), size, stop=stop, **knobs)}
+
+  def _generate(self, seed, token, size, **knobs):
+    token = decoding.align_right(token)
+    x, state = self._read(self.embed(token), token >= 0)
+    tokenizer = self.tokenizer
+    made = decoding.generate(
+        self.step, state, self._logits(x[:, -1]), seed=seed, token=token, max_new_tokens=size,
+        end_id=tokenizer.end_id, never=(tokenizer.unknown_id, tokenizer.begin_id,
+                                        tokenizer.mask_id), **knobs)
+    return decoding.align_left(tf.concat([token, made], axis=1))
+
+  def step(self, state, token, slot):
+    """One token.  state: of each layer.  token: i32[B].  Returns: f32[B, V] and the state."""
+    del slot
+    x, moved = self.embed(token), []
+    for cell, before in zip(self.cells, state):
+      x, after = cell.step(x, token >= 0, before)
+      moved.append(after)
+    return self._logits(x), tuple(moved)
+
   def previews(self, batch, seed):
-    """A classifier's answers."""
-    return {"samples": classification.previews(self, batch)}
+    """Texts of fixed seeds; a classifier's answers."""
+    if self.num_classes:
+      return {"samples": classification.previews(self, batch)}
+    token = self.generate(seed[:classification.PREVIEWED])["token"]
+    return {"samples": {"text": self.tokenizer.decode(token)}}
 
   # --- serving
 

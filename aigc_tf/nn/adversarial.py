@@ -3,7 +3,8 @@
 Words cannot be moved a little, their vectors can: each row's embedding is shifted by the step of a
 given length that the gradient says will hurt most.
 
-Differs from the paper: the vectors are not scaled to variance one before the step.
+Differs from the paper: the step is a share of the length of the row's own embedding, instead of a
+number while the vectors are held at variance one. Either way growing vectors do not escape it.
 
 Axes: B batch, L tokens, D width, K classes.
 """
@@ -22,23 +23,28 @@ def accuracy(logits, label):
   return ops.mean(ops.cast(ops.argmax(logits, axis=-1) == label, "float32"))
 
 
-def perturbation(gradient, epsilon):
-  """epsilon g / |g|_2, the norm taken over all of a row: r_adv of the paper's section 3.
+def perturbation(gradient, embedded, epsilon):
+  """epsilon |s|_2 g / |g|_2, norms taken over all of a row: r_adv of the paper's section 3.
 
-  gradient: f32[B, L, D] of the loss by the embedding.  Returns: f32[B, L, D], no gradient through.
+  gradient: f32[B, L, D] of the loss by the embedding s.  Returns: f32[B, L, D], held constant.
   """
   # Scaled by the largest entry first: squares of a confident row's gradient would underflow.
-  largest = ops.maximum(ops.max(ops.abs(gradient), axis=(1, 2), keepdims=True), 1e-30)
-  scaled = gradient / largest
-  norm = ops.sqrt(ops.sum(ops.square(scaled), axis=(1, 2), keepdims=True))
-  return ops.stop_gradient(epsilon * scaled / ops.maximum(norm, 1e-30))
+  largest = ops.max(ops.abs(gradient), axis=(1, 2), keepdims=True)
+  direction = gradient / ops.maximum(largest, 1e-30)
+  length = epsilon * _norm(embedded) / ops.maximum(_norm(direction), 1e-30)
+  return ops.stop_gradient(length * direction)
+
+
+def _norm(x):
+  """f32[B, L, D] -> f32[B, 1, 1]."""
+  return ops.sqrt(ops.sum(ops.square(x), axis=(1, 2), keepdims=True))
 
 
 def losses(logits_of, embedded, label, epsilon):
   """A classifier's cross-entropy, and the same under attack.
 
   logits_of: function(f32[B, L, D]) -> f32[B, K], each row from its own embedding alone.
-  embedded: f32[B, L, D].  label: i32[B].  epsilon: length of the step; 0 for no attack.
+  embedded: f32[B, L, D].  label: i32[B].  epsilon: length of the step over that of a row's embedding; 0 for no attack.
   Returns: dict of means over rows: loss and accuracy; under attack, if there is one, robust_loss
     and robust_accuracy.
   """
@@ -49,7 +55,7 @@ def losses(logits_of, embedded, label, epsilon):
   scalars = {"loss": ops.mean(by_row), "accuracy": accuracy(logits, label)}
   if epsilon:
     # Of the sum over rows: so each row's gradient is its own.
-    shift = perturbation(tape.gradient(by_row, embedded), epsilon)
+    shift = perturbation(tape.gradient(by_row, embedded), embedded, epsilon)
     attacked = logits_of(embedded + shift)
     scalars["robust_loss"] = ops.mean(cross_entropy(attacked, label))
     scalars["robust_accuracy"] = accuracy(attacked, label)

@@ -52,12 +52,13 @@ def losses(model, batch, training, epsilon):
 def rows(tokenizer, text, length):
   """[begin] text [end], as the data's rows, cut where they are too long.
 
-  text: string[B].  Returns: i32[B, length], padded with -1.
+  text: string[B], or its tokens, tf.RaggedTensor i32[B, None].
+  Returns: i32[B, length], padded with -1.
   """
-  count = tf.shape(text)[0]
-  begin, end = (tf.fill([count, 1], mark) for mark in (tokenizer.begin_id, tokenizer.end_id))
-  encoded = tf.concat([begin, tokenizer.encode(text), end], axis=1)
-  return encoded.to_tensor(-1, shape=(None, length))
+  token = text if isinstance(text, tf.RaggedTensor) else tokenizer.encode(text)
+  begin, end = (tf.fill([token.nrows(), 1], mark)
+                for mark in (tokenizer.begin_id, tokenizer.end_id))
+  return tf.concat([begin, token, end], axis=1).to_tensor(-1, shape=(None, length))
 
 
 def answers(model, text):

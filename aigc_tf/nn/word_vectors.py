@@ -8,7 +8,6 @@ Axes: B batch, L tokens, V vocabulary, D width.
 
 import math
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -21,7 +20,7 @@ def lookup(table, token):
   table: f32[V, D], keras.Variable.  token: i32[B, L] or [B], -1 is padding.
   Returns: f32[B, L, D] or [B, D].
   """
-  return _lookup(keras.ops.convert_to_tensor(table), token)
+  return _lookup(tf.convert_to_tensor(table), token)
 
 
 @tf.custom_gradient

@@ -1,0 +1,34 @@
+"""Chinese quatrains from a title by an LSTM, arXiv:1308.0850.
+
+Run:     python -m aigc_tf.train --recipe=lstm_poetry
+Expect:  not measured
+Data:    chinese_poetry, quatrains of the Tang and Song with their titles (npm package
+         chinese-poetry, MIT, texts in the public domain; 86 MB)
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config():
+  return ConfigDict({
+      "seed": 0,
+      "data": {
+          "modality": "text", "name": "chinese_poetry/quatrains", "split": "train",
+          "task": "language_model", "tokenizer": "char", "vocab_size": 5000, "length": 64,
+          "source_length": 0, "packed": False, "batch_size": 64,
+          "clean": {"normalize": "NFC", "dedupe": True, "min_chars": 1, "max_chars": 0},
+      },
+      "model": {"name": "lstm", "width": 384, "num_layers": 2, "embedding_dim": 256,
+                "cell": "lstm", "dropout": 0.1},
+      "compile": {"lr": 2e-3, "warmup_steps": 100, "decay_steps": 2500, "weight_decay": 0.01},
+      "train": {"steps": 2500, "clip_norm": 1.0},
+      "evaluate": {"num": 256, "features": "auto", "metric": "", "mode": "min"},
+  })
+
+
+TINY = {
+    "data.name": "fake", "data.batch_size": 8, "data.length": 16, "data.vocab_size": 32,
+    "model.width": 8, "model.num_layers": 1, "model.embedding_dim": 8,
+    "train.steps": 4, "train.log_every": 2, "train.preview_every": 2, "train.checkpoint_every": 2,
+    "evaluate.num": 16,
+}
