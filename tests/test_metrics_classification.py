@@ -39,12 +39,14 @@ def test_macro_f1_equals_precision_and_recall(label, predicted):
 
 
 def test_report():
-  measured, matrix = classification.report(LABEL, PREDICTED, 5, ref="x-test")
-  assert [m.name for m in measured] == ["accuracy", "macro_f1"]
+  matrix = classification.confusion_matrix(LABEL, PREDICTED, 5)
+  measured = classification.report(matrix, ref="x-test")
+  assert [m.name for m in measured] == ["accuracy", "macro_f1", "baseline_accuracy"]
   assert measured[0].value == classification.accuracy(matrix)
   assert measured[1].signature == f"macro_f1|n:200|classes:5|ref:x-test|v:{classification.VERSION}"
+  assert measured[2].value == max(np.mean(LABEL == k) for k in range(5))
   assert not any(m.note for m in measured)
-  assert "only 20 examples" in classification.report(LABEL[:20], PREDICTED[:20], 5)[0][0].note
+  assert "only 3 examples" in classification.report(np.eye(3, dtype=int))[0].note
 
 
 @pytest.mark.parametrize("label, predicted", [([], []), ([1, 2], [1]), ([0, 5], [0, 1]),

@@ -223,11 +223,10 @@ def test_impossible_log_probabilities_are_refused(bad):
 
 
 def test_sample_report():
-  training, held_out = sentences(9, 200, chinese=True), sentences(10, 120, chinese=True)
+  training = sentences(9, 200, chinese=True)
   made = sentences(11, 110, chinese=True) + training[:10]
-  values = {m.name: m for m in text.sample_report(made, training, held_out, seed=7)}
-  assert list(values) == ["distinct_2", "repetition_rate", "self_bleu", "copied", "copied_whole",
-                          "test_copied", "test_copied_whole"]
+  values = {m.name: m for m in text.sample_report(made, text.Copies(training), seed=7)}
+  assert list(values) == ["distinct_2", "repetition_rate", "self_bleu", "copied", "copied_whole"]
   assert values["distinct_2"].value == text.distinct(made)
   assert values["self_bleu"].signature == (
     f"self_bleu|unit:han-and-words|n:120|seed:7|v:{text.VERSION}")
@@ -235,8 +234,14 @@ def test_sample_report():
     f"copied|n:120|seed:7|run_chars:10|train:200|v:{text.VERSION}")
   long_copies = sum(len(line) >= 10 for line in training[:10])
   assert values["copied_whole"].value == pytest.approx(long_copies / 120) and long_copies
-  assert values["test_copied"].value == values["test_copied_whole"].value == 0
   assert not any(m.note for m in values.values())
+
+
+def test_sample_report_of_few_held_out_texts():
+  held_out = text.sample_report(sentences(10, 20), text.Copies(sentences(9)), prefix="test_")
+  assert [m.name for m in held_out[-2:]] == ["test_copied", "test_copied_whole"]
+  assert held_out[-1].value == 0 and "|run_chars:40|" in held_out[-1].signature
+  assert all("only 20 texts" in m.note for m in held_out)
 
 
 def test_reference_report_with_a_baseline_and_few_references():

@@ -56,18 +56,18 @@ def macro_f1(matrix):
   return float(np.mean(2 * np.diag(matrix)[occurs] / occurrences[occurs]))
 
 
-def report(label, predicted, num_classes, **conditions):
-  """Accuracy and macro F1.
+def report(matrix, **conditions):
+  """Accuracy, macro F1, and the accuracy of naming the most frequent class always.
 
-  label, predicted: i32[N] in [0, K).  conditions: more for the signature.
-  Returns: (list of Measurement, i64[K, K] confusion matrix).
+  matrix: i64[K, K] confusion.  conditions: more for the signature.  Returns: list of Measurement.
   """
-  matrix = confusion_matrix(label, predicted, num_classes)
   num = int(matrix.sum())
   note = f"only {num} examples, values from fewer than {ENOUGH} are rough" if num < ENOUGH else ""
-  conditions = {"n": num, "classes": num_classes, **conditions}
-  return [measurement.signed("accuracy", accuracy(matrix), VERSION, note, **conditions),
-          measurement.signed("macro_f1", macro_f1(matrix), VERSION, note, **conditions)], matrix
+  conditions = {"n": num, "classes": len(matrix), **conditions}
+  values = {"accuracy": accuracy(matrix), "macro_f1": macro_f1(matrix),
+            "baseline_accuracy": matrix.sum(axis=1).max() / num}
+  return [measurement.signed(name, value, VERSION, note, **conditions)
+          for name, value in values.items()]
 
 
 # --- picture

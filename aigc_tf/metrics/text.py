@@ -244,13 +244,14 @@ def _checked(texts):
 class Copies:
   """The runs of characters that stand in a set of texts, to find what was copied from it.
 
-  texts: list of str, say those trained on.  run_chars: int, length of a run.
+  texts: list of str, say those trained on.  run_chars: int, length of a run; 0 for COPY_CHARS.
   """
 
-  def __init__(self, texts, run_chars):
-    self.run_chars, self.num_texts = run_chars, len(_checked(texts))
+  def __init__(self, texts, run_chars=0):
+    self.num_texts = len(_checked(texts))
+    self.run_chars = run_chars or COPY_CHARS["zh" if is_chinese(texts) else "other"]
     # A separator that no text holds keeps runs from reaching over two texts.
-    self._runs = np.unique(_run_hashes("\0".join(texts), run_chars))
+    self._runs = np.unique(_run_hashes("\0".join(texts), self.run_chars))
 
   def shares(self, texts):
     """Share of each text's runs that stand verbatim in the set; a text too short has none.
@@ -279,31 +280,23 @@ def _run_hashes(text, order):
 # --- whole reports
 
 
-def sample_report(texts, training, held_out, **conditions):
-  """Variety of generated texts, and what they copied from those trained on.
+def sample_report(texts, copies, prefix="", **conditions):
+  """Variety of texts, and what they share with those trained on.
 
-  texts: list of str generated.  training, held_out: lists of str; where held_out is not empty its
-  copies are measured too, as what is natural.  conditions: more for the signature.
+  texts: list of at least 2 str.  copies: Copies of the texts trained on.  prefix: of the names;
+  "test_" for held-out texts, whose values are what is natural.  conditions: more for the signature.
   Returns: list of Measurement.
   """
   conditions = {"n": len(_checked(texts)), **conditions}
   values = {"distinct_2": distinct(texts), "repetition_rate": repetition_rate(texts),
             "self_bleu": self_bleu(texts)}
-  measured = [_measure(name, value, len(texts), unit="han-and-words", **conditions)
+  measured = [_measure(prefix + name, value, len(texts), unit="han-and-words", **conditions)
               for name, value in values.items()]
-  copies = Copies(training, COPY_CHARS["zh" if is_chinese(training) else "other"])
-  measured += _copied("copied", copies, texts, **conditions)
-  if held_out:
-    measured += _copied("test_copied", copies, held_out)
-  return measured
-
-
-def _copied(name, copies, texts, **conditions):
   shares = copies.shares(texts)
-  conditions = {"n": len(texts), **conditions, "run_chars": copies.run_chars,
-                "train": copies.num_texts}
-  return [_measure(name, shares.mean(), len(texts), **conditions),
-          _measure(f"{name}_whole", (shares == 1).mean(), len(texts), **conditions)]
+  conditions |= {"run_chars": copies.run_chars, "train": copies.num_texts}
+  measured.append(_measure(f"{prefix}copied", shares.mean(), len(texts), **conditions))
+  whole = np.mean(shares == 1)
+  return [*measured, _measure(f"{prefix}copied_whole", whole, len(texts), **conditions)]
 
 
 def reference_report(hypotheses, references, baseline=None, **conditions):
