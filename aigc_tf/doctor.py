@@ -1,7 +1,8 @@
-"""Checks the installation, or a data set file by file.
+"""Checks the installation, or a data set file by file, line by line.
 
   python -m aigc_tf.doctor                 versions, devices, folders, clients: one line each
   python -m aigc_tf.doctor --data=./photos every image that would be skipped, and why
+  python -m aigc_tf.doctor --data=./texts  every bad line, lengths, duplicates (.txt .jsonl .tsv)
   python -m aigc_tf.doctor --data=mnist_5k counts of a data set
 
 Exit status 1 if something that is needed is missing.
@@ -43,14 +44,24 @@ def run(values):
 
 
 def check_data(name):
-  """Prints what a data set holds, or which files of a folder cannot be used.
+  """Prints what a data set holds, or what of a file or folder cannot be used.
 
   name: str, as in data.name.  Returns: exit status.  Raises: UserError.
   """
   command.import_tensorflow()
   root = pathlib.Path(name).expanduser()
   if root.exists() or name.startswith((".", "~", os.sep)):
-    return _check_folder(root.resolve())
+    root = root.resolve()
+    return _check_texts(root) if _is_text(root) else _check_folder(root)
+  from aigc_tf.data import packages
+  if name.partition("/")[0] in packages.DATA_SETS.keys() - set(packages.TEXT_SETS):
+    return _check_images(name)
+  from aigc_tf.data import text_tfds
+  tasks = text_tfds.tasks(name)
+  return _check_text_set(name, tasks) if tasks else _check_images(name)
+
+
+def _check_images(name):
   import ml_collections
   import numpy as np
 
@@ -63,6 +74,70 @@ def check_data(name):
         f"{len(labels['test'])} held out")
   _print_classes(names, counts)
   return 0
+
+
+def _text_config(name, task):
+  import ml_collections
+  return ml_collections.ConfigDict({
+      "name": name, "split": "all", "task": task, "tokenizer": "byte", "vocab_size": 260,
+      "packed": task == "language_model", "length": 2**20,
+      "source_length": 2**20 if task == "text_to_text" else 0,
+      "clean": {"normalize": "NFC", "dedupe": True, "min_chars": 1, "max_chars": 0}})
+
+
+def _check_text_set(name, tasks):
+  from aigc_tf.data import text
+  cfg = _text_config(name, tasks[0])
+  counts = {split: len(text.arrays(cfg, split)["text"]) for split in ("train", "test")}
+  whole = text.arrays(cfg, "all")
+  print(f"{name}: {len(whole['text'])} documents, {counts['train']} to train on and "
+        f"{counts['test']} held out; for data.task={' or '.join(tasks)}")
+  for texts in whole.values():
+    _print_lengths(texts)
+  if "classification" in tasks:
+    cfg = _text_config(name, "classification")
+    names = text.class_names(cfg)
+    labels = text.arrays(cfg, "all")["label"]
+    _print_classes(names, [labels.count(i) for i in range(len(names))])
+  return 0
+
+
+def _is_text(root):
+  from aigc_tf.data import folders
+  from aigc_tf.data import text_files
+  if not root.is_dir():
+    return root.suffix.lower() in text_files.SUFFIXES
+  found = {path.suffix.lower() for path in root.rglob("*")}
+  return bool(found & set(text_files.SUFFIXES)) and not found & set(folders.SUFFIXES)
+
+
+def _check_texts(root):
+  from aigc_tf.data import text_files
+  found = text_files.survey(root, _text_config(str(root), "language_model").clean)
+  for problem in found.problems:
+    print(f"bad: {problem}")
+  if not found.rows:
+    raise UserError(f"no text in the {found.num_files} files of {root} can be used: see above")
+  left_out = "".join(f", {count} {why}" for why, count in found.left_out.most_common())
+  print(f"{root}: {len(found.rows)} documents in {found.num_files} files can be used{left_out}; "
+        f"{len(found.problems)} bad lines{', to be mended first' if found.problems else ''}")
+  for texts in ([row.source for row in found.rows], [row.text for row in found.rows]):
+    _print_lengths(texts)
+  labels = [row.label for row in found.rows if row.label is not None]
+  names = sorted(set(labels))
+  _print_classes(names, [labels.count(name) for name in names])
+  print(f"train on it: --recipe.data.name={root} --recipe.data.task={found.task}")
+  return 1 if found.problems else 0
+
+
+def _print_lengths(texts):
+  if not any(texts):
+    return
+  import numpy as np
+  lengths = sorted(map(len, texts))
+  print(f"characters a document: {lengths[0]} to {lengths[-1]}, median {int(np.median(lengths))}, "
+        f"99 % up to {lengths[int(0.99 * (len(lengths) - 1))]}; {sum(lengths)} in all, "
+        f"{len(set().union(*texts))} different ones")
 
 
 def _check_folder(root):

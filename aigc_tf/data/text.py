@@ -111,6 +111,11 @@ def fake(cfg):
   return {"text": [f"{name}\n{body}" for name, body in zip(names, bodies)]}
 
 
+def class_names(cfg):
+  """Names of the classes, in the order of their labels.  Returns: list of str."""
+  return _store(cfg).meta["class_names"]
+
+
 # --- rows
 
 

@@ -8,11 +8,15 @@
 Files are UTF-8. The split is by a hash of the text: nothing moves when files do.
 """
 
+import collections
+import contextlib
 import csv
 import hashlib
+import itertools
 import json
 import os
 import pathlib
+from typing import NamedTuple
 
 from aigc_tf.data import text_clean
 from aigc_tf.data import text_store
@@ -73,6 +77,48 @@ def examine(root, file, task):
     yield from _table_rows(file, lines, task)
   else:
     yield from _text_rows(root, file, lines, task)
+
+
+class Survey(NamedTuple):
+  """What is in a user's files.  task: data.task they are made for.  problems: list of str.
+
+  rows: list of text_clean.Row that can be used.  left_out: Counter of why others are not.
+  """
+  num_files: int
+  task: str
+  rows: list
+  left_out: collections.Counter
+  problems: list
+
+
+def survey(root, clean):
+  """Reads everything.  root: pathlib.Path.  clean: a `data.clean` group.  Raises: UserError."""
+  files = text_files(root)
+  task = _task(files)
+  cleaner, rows, problems = text_clean.Cleaner(clean, task), [], []
+  for file in files:
+    for row, reason in examine(root, file, task):
+      kept = cleaner(row) if row else problems.append(reason)
+      rows += [kept] if kept else []
+  return Survey(len(files), task, rows, cleaner.reasons, problems)
+
+
+def _task(files):
+  # By the names of the columns in the first file that has any, else by what two columns hold.
+  for file in files:
+    lines = [line for _, line in itertools.islice(_lines(file), 1000) if line]
+    if file.suffix.lower() == ".txt" or not lines:
+      continue
+    with contextlib.suppress(ValueError):
+      jsonl = file.suffix.lower() == ".jsonl"
+      names = set(json.loads(lines[0]) if jsonl else lines[0].split("\t"))
+      named = [task for task, columns in COLUMNS.items() if set(columns) <= names]
+      if named:
+        return named[-1]
+    cells = [line.split("\t") for line in lines]
+    if all(len(row) > 1 for row in cells):
+      return "classification" if len({row[1] for row in cells}) <= 20 else "text_to_text"
+  return "language_model"
 
 
 def _lines(file):

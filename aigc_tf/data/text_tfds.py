@@ -3,10 +3,12 @@
 Importing this module imports TFDS, which takes seconds: it is imported only to read.
 """
 
+import contextlib
 import importlib
 
 import tensorflow_datasets as tfds
 
+from aigc_tf.data import packages
 from aigc_tf.data import text_clean
 from aigc_tf.data import text_store
 from aigc_tf.data import tfds_source
@@ -36,6 +38,24 @@ def open_published(name, task):
   builder = tfds_source.find(name)
   _columns(builder, task)  # before anything is downloaded
   return _open(tfds_source.prepare(builder), task)._replace(prompt_suffix="")
+
+
+def tasks(name):
+  """What a data set of TFDS, or one of our own, can be used for.
+
+  Returns: list of data.task, best first; [] without any text.  Raises: UserError: no such set.
+  """
+  plain, _, config = name.partition("/")
+  own = plain in packages.TEXT_SETS
+  builder = tfds_source.own_builder(plain, config) if own else tfds_source.find(name)
+  if any(isinstance(each, tfds.features.Image) for each in builder.info.features.values()):
+    return []
+  found = []
+  for task in ("language_model", "text_to_text", "classification"):
+    with contextlib.suppress(UserError):
+      _columns(builder, task)
+      found.append(task)
+  return found if "text" in builder.info.features else sorted(found, reverse=True)
 
 
 def _open(builder, task, classified="text"):

@@ -1,0 +1,247 @@
+"""The sentences customer_service is made of: (language, intent) -> questions, answers, turns.
+
+Words in braces are slots. `turns` are further questions with their answers: {(question, answer)}.
+All shops, orders and people are invented.
+"""
+
+OPENERS = {
+    "english": ("", "", "", "Hi, ", "Hello, ", "Excuse me, ", "Good morning, "),
+    "chinese": ("", "", "", "你好，", "您好，", "请问，", "在吗？"),
+}
+CLOSERS = {
+    "english": ("", "", "", " Thanks.", " Please help.", " Thank you!"),
+    "chinese": ("", "", "", "谢谢。", "麻烦了。", "急，谢谢！"),
+}
+POLITE = {
+    "english": ("", "", "Of course. ", "Thank you for asking. ", "I am happy to help. ",
+                "One moment, please. "),
+    "chinese": ("", "", "好的，", "您好，", "感谢您的咨询，", "请稍等，"),
+}
+# Where an answer needs a number or a thing that the customer did not say yet: the agent asks.
+ASK = {
+    "english": (
+        ("Which order is it about, please?", "It is order {order}, a {product}."),
+        ("Could you tell me the order number and the product?", "{order}, the {product}."),
+        ("Please send me your order number.", "The number is {order}, it was a {product}.")),
+    "chinese": (
+        ("请问是哪个订单？", "订单{order}，买的是{product}。"),
+        ("请提供订单号和商品名称。", "{order}，{product}。"),
+        ("麻烦告诉我订单号。", "单号是{order}，{product}。")),
+}
+LAST = {
+    "english": (("Thank you.", "You are welcome. Have a nice day!"),
+                ("That is all, thanks.", "My pleasure. Goodbye!"),
+                ("Great, that helps.", "Glad to hear it. Is there anything else I can do?")),
+    "chinese": (("谢谢。", "不客气，祝您生活愉快！"), ("好的，没有别的问题了。", "感谢您的来访，再见！"),
+                ("明白了。", "很高兴能帮到您，还有其他问题吗？")),
+}
+
+SLOTS = {
+    "english": {
+        "product": ("headphones", "coffee machine", "backpack", "desk lamp", "keyboard", "kettle",
+                    "running shoes", "phone case", "monitor", "rice cooker", "bicycle helmet",
+                    "winter jacket"),
+        "city": ("London", "Berlin", "Boston", "Toronto", "Dublin", "Sydney", "Leeds", "Chicago"),
+        "depot": ("Leeds", "Hamburg", "Denver", "Ottawa"),
+        "month": ("January", "March", "May", "June", "August", "October", "December"),
+        "defect": ("does not turn on", "makes a strange noise", "has a crack", "stopped working",
+                   "arrived damaged", "has a part missing"),
+        "firm": ("Northwind Ltd", "Blue River Inc", "Oak and Sons", "Harbour Trading"),
+    },
+    "chinese": {
+        "product": ("耳机", "咖啡机", "双肩包", "台灯", "键盘", "电热水壶", "跑步鞋", "手机壳", "显示器",
+                    "电饭煲", "头盔", "羽绒服"),
+        "city": ("北京", "上海", "广州", "成都", "杭州", "西安", "武汉", "南京"),
+        "depot": ("苏州", "东莞", "天津", "郑州"),
+        "month": ("1", "3", "5", "6", "8", "10", "12"),
+        "defect": ("开不了机", "有异响", "有裂痕", "突然坏了", "收到时就破了", "少了配件"),
+        "firm": ("北风贸易公司", "蓝河科技公司", "橡树商行", "海港物流公司"),
+    },
+}
+
+ENGLISH = {
+    "greeting": (
+        ("Is anyone there?", "Can I ask a question?", "I need some help.", "Are you open now?",
+         "Can you help me?", "I am new here.", "What can you do for me?",
+         "Is this the service desk?",
+         "When are you available?", "May I ask you something?"),
+        ("Welcome to our shop. How can I help you?", "Hello! What can I do for you today?",
+         "We are here every day from 9 to 21. What is your question?",
+         "You can ask me about orders, delivery, refunds, invoices and warranty."),
+        (("Are you a robot?",
+         "I am an automatic assistant. A colleague can take over if you like."),
+         ("Where is your shop?", "We sell online only and ship from {depot}."))),
+    "order_status": (
+        ("Where is my order {order}?", "What is the status of order {order}?",
+         "Has order {order} been shipped?", "I ordered a {product} and heard nothing since.",
+         "Can you check order {order} for me?", "Is my order {order} confirmed?",
+         "When will order {order} leave your warehouse?", "Did you get my order of the {product}?",
+         "My order {order} still says processing.", "I want to know how far order {order} is.",
+         "Can I still change order {order}?", "Please cancel order {order}."),
+        ("Order {order} was shipped from {depot} on {day} {month}.",
+         "Order {order} is being packed and leaves our warehouse in {days} days.",
+         "Your order {order} with the {product} is confirmed and paid.",
+         "Order {order} is still waiting for the payment. We ship it as soon as it arrives."),
+        (("Can I add a {product} to it?", "Not after it was packed. Please place a second order."),
+         ("Will I get a message?", "Yes, we send you an e-mail when order {order} is on its way."),
+         ("Which order number is that?", "It is order {order}, placed on {day} {month}."))),
+    "delivery": (
+        ("How long does delivery to {city} take?", "My parcel has not arrived.",
+         "The tracking of order {order} has not moved for {days} days.",
+         "Do you deliver to {city}?",
+         "How much is shipping to {city}?", "Can I change the delivery address of order {order}?",
+         "The courier says order {order} was delivered, but it was not.",
+         "Can you deliver in the evening?", "Where can I track my parcel {order}?",
+         "Can I collect the parcel myself in {city}?", "Which courier brings my {product}?",
+         "I will not be home on {day} {month}, can you deliver later?"),
+        ("Delivery to {city} takes {days} working days.",
+         "The parcel of order {order} is in {depot} and arrives on {day} {month}.",
+         "I asked the courier about order {order}. You will hear from us within {days} days.",
+         "Shipping to {city} costs {amount} dollars and takes {days} days."),
+        (("Is express possible?", "Yes, for {amount} dollars it takes one day."),
+         ("What if I am not at home?", "The courier tries again on the next day."),
+         ("Can a neighbour take it?", "Yes, please write the name into the delivery note."))),
+    "refund": (
+        ("I want a refund for order {order}.", "How do I return the {product}?",
+         "When do I get my money back?", "The {product} does not fit, can I send it back?",
+         "I have returned order {order}, where is my refund?", "Can I exchange the {product}?",
+         "Who pays for the return of order {order}?", "I was charged twice for order {order}.",
+         "I would like my money back for the {product}.", "How many days do I have to return it?",
+         "Please refund the {amount} dollars of order {order}.",
+         "I got the wrong {product} and want to return it."),
+        ("You can return the {product} within 30 days. I have sent you the label for {order}.",
+         "The refund of {amount} dollars for order {order} arrives within {days} days.",
+         "Please send the {product} back unused. We refund {amount} dollars when it is here.",
+         "I have started the refund for order {order}. It goes to the card you paid with."),
+        (("Do I need the original box?", "Yes, please, and write {order} on the box."),
+         ("Can I get a voucher instead?",
+          "Certainly, a voucher over {amount} dollars comes by e-mail."),
+         ("How long does the bank take?", "Usually {days} working days."))),
+    "invoice": (
+        ("I need an invoice for order {order}.", "Can you send me the invoice again?",
+         "The invoice of order {order} has a wrong name.", "Please make out the invoice to {firm}.",
+         "Where can I download my invoice?", "Can I get an invoice with the tax number?",
+         "My company {firm} needs a receipt for the {product}.",
+         "There was no invoice in the parcel {order}.", "Is the invoice of order {order} ready?",
+         "Can I change the address on the invoice?", "I need a paper invoice for order {order}.",
+         "The amount on the invoice of {order} is wrong."),
+        ("The invoice for order {order} was sent to your e-mail address.",
+         "I have made out the invoice over {amount} dollars to {firm}.",
+         "You find the invoice of order {order} in your account under Orders.",
+         "We send the corrected invoice for order {order} within {days} days."),
+        (("Can you add our tax number?", "Yes, please write it here and I will add it."),
+         ("Is a digital invoice valid?", "Yes, it is valid for the tax office."),
+         ("To whom is it made out?", "It is made out to {firm}."))),
+    "warranty": (
+        ("My {product} {defect}.", "How long is the warranty on the {product}?",
+         "Is my {product} still under warranty?", "Can you repair my {product}?",
+         "The {product} of order {order} {defect}.", "My new {product} {defect}, what now?",
+         "Where do I send the broken {product}?",
+         "I lost the receipt, is the warranty still valid?",
+         "What does the repair of a {product} cost?", "Does the warranty cover water damage?",
+         "I bought the {product} in {month} and it {defect}.", "How do I register my {product}?"),
+        ("The {product} has a warranty of {years} years. The repair is free.",
+         "I am sorry that the {product} {defect}. We will replace it within {days} days.",
+         "Please send the {product} to our workshop in {depot}. The repair takes {days} days.",
+         "Your {product} is under warranty until {month}. I have opened a repair case."),
+        (("How long does the repair take?", "About {days} working days."),
+         ("Do I have to pay for the parcel?", "No, we send you a free label."),
+         ("Can I get a new one?", "If the repair fails we send you a new {product}."))),
+    "complaint": (
+        ("I am very unhappy with your service.", "Nobody answers my e-mails about order {order}.",
+         "This is the third time I write about {order}.", "Your courier was rude.",
+         "I have waited {days} weeks, this is unacceptable.",
+         "The quality of the {product} is bad.",
+         "I want to complain about order {order}.", "You promised it for {month} and nothing came.",
+         "I will never buy a {product} from you again.",
+         "The {product} looks nothing like the picture."),
+        ("I am very sorry about this. I will look into order {order} at once.",
+         "I apologize for the trouble. You get a voucher over {amount} dollars from us.",
+         "I am sorry to hear that. My supervisor will write to you within {days} days.",
+         "Please accept our apology. Tell me what went wrong and I will set it right."),
+        (("What will you do about it?", "I have passed your case on; we answer in {days} days."),
+         ("That is not enough.", "I understand. I add a voucher over {amount} dollars."))),
+    "human_agent": (
+        ("I want to talk to a person.", "Connect me to an agent.", "Can I speak to a human?",
+         "Give me your phone number.", "Can somebody call me back?", "Let me talk to your manager.",
+         "I do not want to talk to a robot.", "Is there a hotline?", "Please transfer me.",
+         "I need a real person for order {order}."),
+        ("I am connecting you with a colleague. The wait is about {days} minutes.",
+         "A colleague will call you back today. Please leave your number.",
+         "Our agents are here from 9 to 18. I have noted your request.",
+         "Certainly. Please hold on, I transfer you now."),
+        (("How long do I have to wait?", "There are {days} people before you."),
+         ("Can they call me tomorrow?", "Yes, between 9 and 12."))),
+}
+
+CHINESE = {
+    "greeting": (
+        ("有人吗？", "我想咨询一下。", "我需要帮助。", "现在有客服吗？", "能帮我一下吗？", "我是新用户。",
+         "你能做什么？", "这里是客服吗？", "你们几点上班？", "可以问个问题吗？"),
+        ("欢迎光临本店，请问有什么可以帮您？", "请问您需要什么帮助？",
+         "我们每天9点到21点在线，请问您有什么问题？", "您可以咨询订单、物流、退款、发票和保修问题。"),
+        (("你是机器人吗？", "我是智能客服，需要的话可以为您转接人工。"),
+         ("你们的店在哪里？", "我们只在网上销售，从{depot}发货。"))),
+    "order_status": (
+        ("我的订单{order}到哪里了？", "帮我查一下订单{order}。", "订单{order}发货了吗？",
+         "我买的{product}一直没有消息。", "订单{order}现在是什么状态？", "订单{order}确认了吗？",
+         "订单{order}什么时候发货？", "你们收到我{product}的订单了吗？", "订单{order}一直显示处理中。",
+         "我想知道订单{order}的进度。", "订单{order}还能修改吗？", "请帮我取消订单{order}。"),
+        ("订单{order}已于{month}月{day}日从{depot}发出。", "订单{order}正在打包，{days}天内发货。",
+         "您购买{product}的订单{order}已付款并确认。", "订单{order}还没有付款，付款后马上为您发货。"),
+        (("可以再加一个{product}吗？", "打包后不能添加，请您另外下单。"),
+         ("发货会通知我吗？", "会的，订单{order}发出后会给您发短信。"),
+         ("是哪个订单？", "是{month}月{day}日的订单{order}。"))),
+    "delivery": (
+        ("寄到{city}要几天？", "我的包裹还没有到。", "订单{order}的物流{days}天没有更新了。",
+         "可以送到{city}吗？", "寄到{city}运费多少？", "订单{order}能改收货地址吗？",
+         "订单{order}显示已签收，但是我没收到。", "可以晚上送货吗？", "怎么查询{order}的物流？",
+         "我可以在{city}自提吗？", "我的{product}是哪家快递送？", "{month}月{day}日我不在家，可以晚点送吗？"),
+        ("寄到{city}需要{days}个工作日。", "订单{order}的包裹已到{depot}，预计{month}月{day}日送达。",
+         "已经为您催促订单{order}的快递，{days}天内给您答复。", "寄到{city}的运费是{amount}元，{days}天送达。"),
+        (("可以加急吗？", "可以，加{amount}元次日送达。"), ("我不在家怎么办？", "快递员第二天会再送一次。"),
+         ("邻居可以代收吗？", "可以，请在备注里写上邻居的姓名。"))),
+    "refund": (
+        ("我要申请订单{order}退款。", "{product}怎么退货？", "退款什么时候到账？", "{product}不合适，可以退吗？",
+         "订单{order}已经退货了，钱怎么还没到？", "{product}可以换货吗？", "订单{order}的退货运费谁出？",
+         "订单{order}扣了两次款。", "我想退掉{product}。", "几天之内可以退货？",
+         "请把订单{order}的{amount}元退给我。", "{product}发错了，我要退货。"),
+        ("{product}支持30天内退货，订单{order}的退货单已发给您。",
+         "订单{order}的{amount}元退款将在{days}天内到账。", "请把未使用的{product}寄回，收到后退您{amount}元。",
+         "已经为订单{order}办理退款，原路退回。"),
+        (("需要原包装吗？", "需要，请在包装上写明{order}。"), ("可以换成优惠券吗？", "可以，{amount}元优惠券会发到您的账户。"),
+         ("银行要多久？", "一般{days}个工作日。"))),
+    "invoice": (
+        ("订单{order}要开发票。", "发票可以再发一次吗？", "订单{order}的发票抬头错了。", "发票抬头请写{firm}。",
+         "在哪里下载发票？", "发票可以加税号吗？", "{firm}需要{product}的发票。", "包裹{order}里没有发票。",
+         "订单{order}的发票开好了吗？", "发票上的地址可以改吗？", "订单{order}我要纸质发票。",
+         "订单{order}的发票金额不对。"),
+        ("订单{order}的发票已发到您的邮箱。", "已为{firm}开具{amount}元的发票。", "订单{order}的发票可以在我的订单里下载。",
+         "订单{order}的发票会在{days}天内重开。"),
+        (("可以加上税号吗？", "可以，请把税号发给我。"), ("电子发票有效吗？", "有效，可以用来报销。"),
+         ("抬头是什么？", "抬头是{firm}。"))),
+    "warranty": (
+        ("我的{product}{defect}。", "{product}保修多久？", "我的{product}还在保修期吗？", "{product}可以修吗？",
+         "订单{order}的{product}{defect}。", "新买的{product}{defect}，怎么办？", "坏了的{product}寄到哪里？",
+         "小票丢了还能保修吗？", "修{product}要多少钱？", "进水了可以保修吗？", "{month}月买的{product}{defect}。",
+         "{product}怎么登记保修？"),
+        ("{product}保修{years}年，维修免费。", "很抱歉您的{product}{defect}，{days}天内为您更换。",
+         "请把{product}寄到{depot}维修中心，大约{days}天修好。", "您的{product}在{month}月之前保修，已为您登记维修。"),
+        (("修理要多久？", "大约{days}个工作日。"), ("寄过去要运费吗？", "不用，我们提供免费寄件单。"),
+         ("可以换新的吗？", "如果修不好，我们给您换新的{product}。"))),
+    "complaint": (
+        ("你们的服务太差了。", "订单{order}的问题一直没有人回复。", "订单{order}我已经问了三次了。", "快递员态度很差。",
+         "等了{days}个星期，太过分了。", "{product}质量太差了。", "我要投诉订单{order}。",
+         "说好{month}月到，现在还没有。", "再也不买你们的{product}了。", "{product}和图片完全不一样。"),
+        ("非常抱歉，我马上核实订单{order}。", "给您添麻烦了，补偿您{amount}元优惠券。",
+         "很抱歉，我们的主管会在{days}天内联系您。", "真诚地向您道歉，请告诉我哪里不对，我来处理。"),
+        (("你们打算怎么办？", "已经为您登记，{days}天内答复您。"), ("这样不够。", "理解您的心情，再补偿您{amount}元。"))),
+    "human_agent": (
+        ("转人工。", "我要找人工客服。", "可以和真人说话吗？", "客服电话是多少？", "可以给我回电话吗？",
+         "叫你们经理来。", "我不想和机器人说话。", "有热线吗？", "请帮我转接。", "订单{order}要人工处理。"),
+        ("正在为您转接人工，大约等待{days}分钟。", "请留下电话，同事今天会给您回电。",
+         "人工客服9点到18点在线，您的请求已登记。", "请稍等，马上为您转接。"),
+        (("要等多久？", "前面还有{days}位客户。"), ("可以明天打给我吗？", "可以，9点到12点之间。"))),
+}
+
+INTENTS = {"english": ENGLISH, "chinese": CHINESE}
