@@ -15,19 +15,15 @@ def length_penalty(length, alpha):
   return tf.pow((5.0 + length) / 6.0, alpha)
 
 
-def repeat(state, places):
-  """Each row of each tensor `places` times, one after the other."""
-  return tf.nest.map_structure(lambda x: tf.repeat(x, places, axis=0), state)
-
-
 def search(step, state, logits, *, first_slot, max_new_tokens, end_id, beam_size, alpha=0.6,
-           max_places=None):
+           max_places=None, size=None):
   """The best continuations. A row's answer does not depend on the other rows.
 
   step: function(state, token i32[B K], slot i32[]) -> (logits f32[B K, V], state).
   state: nested tensors, B in dim 0, gathered along the places.  logits: f32[B, V] of the first new
   token.  first_slot: int, where its successor's keys go.  beam_size: int, or i32[B] with
   max_places int, the largest.  alpha: f32[] or f32[B], weight of the length.
+  max_new_tokens: int or i32[].  size: int T, of the answer, default max_new_tokens.
   Returns: i32[B, T], padded with -1 after end_id.
   """
   places = max_places or beam_size
@@ -53,19 +49,20 @@ def search(step, state, logits, *, first_slot, max_new_tokens, end_id, beam_size
   def is_unfinished(v):
     return tf.reduce_any(v["log_prob"] > float("-inf"))
 
-  start = _start(tf.shape(logits)[0], places, max_new_tokens, beam_size)
-  start = extend({**start, "state": repeat(state, places)}, tf.repeat(logits, places, axis=0))
+  size = max_new_tokens if size is None else size
+  state, logits = tf.nest.map_structure(lambda x: tf.repeat(x, places, axis=0), (state, logits))
+  start = extend({**_start(alpha, places, size, beam_size), "state": state}, logits)
   return tf.while_loop(is_unfinished, body, [start])[0]["best"]
 
 
-def _start(rows, places, max_new_tokens, beam_size):
+def _start(alpha, places, size, beam_size):
+  rows = tf.shape(alpha)
   is_first = tf.range(places) == 0  # the others have nothing to continue yet
   log_prob = tf.where(is_first, 0.0, float("-inf"))
-  return {"t": tf.constant(0), "log_prob": tf.tile(log_prob[tf.newaxis], [rows, 1]),
-          "open": tf.broadcast_to(tf.cast(beam_size, tf.int32), [rows]),
-          "token": tf.fill([rows, places, max_new_tokens], -1),
-          "best": tf.fill([rows, max_new_tokens], -1),
-          "score": tf.fill([rows], float("-inf"))}
+  return {"t": tf.constant(0), "log_prob": tf.tile(log_prob[tf.newaxis], [rows[0], 1]),
+          "open": tf.broadcast_to(tf.cast(beam_size, tf.int32), rows),
+          "token": tf.fill([rows[0], places, size], -1), "best": tf.fill([rows[0], size], -1),
+          "score": tf.fill(rows, float("-inf"))}
 
 
 def _move(state, parent):
