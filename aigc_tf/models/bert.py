@@ -24,7 +24,7 @@ from aigc_tf.nn import classification
 from aigc_tf.nn import dropout as drop
 from aigc_tf.nn import gradients
 from aigc_tf.nn import random
-from aigc_tf.nn import tokenizers
+from aigc_tf.nn import text_codec
 from aigc_tf.nn import word_vectors
 from aigc_tf.nn.schedules import WarmupCosine
 
@@ -62,18 +62,6 @@ def hide(seed, token, tokenizer):
 def first_ordinary(tokenizer):
   """The id from which on tokens stand for text: specials come first."""
   return 1 + max(tokenizer.unknown_id, tokenizer.begin_id, tokenizer.end_id, tokenizer.mask_id)
-
-
-def hidden_token_losses(logits, told):
-  """logits: f32[B, C, V].  told: i32[B, C], -1 where there is none.
-
-  Returns: loss in nats a token and accuracy, each a mean over rows of the mean over a row.
-  """
-  mask, known = told >= 0, ops.maximum(told, 0)
-  paid = tf.nn.sparse_softmax_cross_entropy_with_logits(known, logits)
-  is_right = ops.cast(ops.argmax(logits, axis=-1) == known, "float32")
-  by_row = classification.mean(ops.stack([paid, is_right], axis=-1), mask)
-  return {"loss": ops.mean(by_row[:, 0]), "accuracy": ops.mean(by_row[:, 1])}
 
 
 # --- layers
@@ -148,7 +136,7 @@ class BERT(keras.Model):
 
   def __init__(self, *, spec, width=128, heads=4, num_layers=4, dropout=0.1, attack_epsilon=0.0):
     super().__init__()
-    self.spec, self.tokenizer = spec, tokenizers.from_spec(spec["tokenizer"])
+    self.spec, self.tokenizer = spec, text_codec.tokenizer(spec)[0]
     self.dropout, self.attack_epsilon = dropout, attack_epsilon
     self.num_classes = classification.num_classes(spec)
     self.held_out_scalars = classification.held_out(self.num_classes, attack_epsilon)
@@ -228,7 +216,7 @@ class BERT(keras.Model):
     x = self.encode(self.embed(shown), token >= 0, training, seed)
     # Only what was hidden is told: the product with all vectors is most of the work.
     x = tf.gather(x, tf.maximum(place, 0), batch_dims=1)
-    return hidden_token_losses(self._tell(x), told)
+    return text_codec.next_token_losses(self._tell(x), told)
 
   def train_step(self, batch):
     return self.gradient_step(batch)
@@ -262,7 +250,7 @@ class BERT(keras.Model):
 
   def _encode_marked(self, text):
     # Each piece between two marks with a mask behind it; the last one's is dropped.
-    pieces = tf.strings.split(text, MARK)
+    pieces = tf.strings.split(text_codec.checked(text), MARK)
     token = self.tokenizer.encode(pieces.flat_values)
     mask = tf.fill([token.nrows(), 1], self.tokenizer.mask_id)
     return pieces.with_flat_values(tf.concat([token, mask], axis=1)).merge_dims(1, 2)[:, :-1]

@@ -20,29 +20,14 @@ import tensorflow as tf
 from aigc_tf.errors import UserError
 from aigc_tf.nn import adversarial
 from aigc_tf.nn import classification
-from aigc_tf.nn import decoding
 from aigc_tf.nn import dropout as drop
+from aigc_tf.nn import generation
 from aigc_tf.nn import gradients
-from aigc_tf.nn import tokenizers
+from aigc_tf.nn import text_codec
 from aigc_tf.nn import word_vectors
 from aigc_tf.nn.schedules import WarmupCosine
 
 POOLINGS = ("mean", "last")
-
-# --- losses
-
-
-def next_token_losses(logits, target):
-  """logits: f32[B, L, V].  target: i32[B, L], -1 is padding.
-
-  Returns: loss in nats a token and accuracy, each a mean over rows of the mean over a row.
-  """
-  mask, known = target >= 0, ops.maximum(target, 0)
-  paid = tf.nn.sparse_softmax_cross_entropy_with_logits(known, logits)
-  is_right = ops.cast(ops.argmax(logits, axis=-1) == known, "float32")
-  by_row = classification.mean(ops.stack([paid, is_right], axis=-1), mask)
-  return {"loss": ops.mean(by_row[:, 0]), "accuracy": ops.mean(by_row[:, 1])}
-
 
 # --- layers
 
@@ -168,12 +153,13 @@ class LSTM(keras.Model):
     for key, value, known in (("cell", cell, CELLS), ("pooling", pooling, POOLINGS)):
       if value not in known:
         raise UserError(f"model.{key}={value!r}: choose one of {', '.join(known)}")
-    self.spec, self.tokenizer = spec, tokenizers.from_spec(spec["tokenizer"])
+    self.spec, self.context = spec, spec["length"]
+    self.tokenizer, vocab_size = text_codec.tokenizer(spec)
     self.dropout, self.pooling, self.attack_epsilon = dropout, pooling, attack_epsilon
     self.num_classes = classification.num_classes(spec)
     self.held_out_scalars = classification.held_out(self.num_classes, attack_epsilon)
     embedding_dim = embedding_dim or width
-    self.embedding = layers.Embedding(self.tokenizer.vocab_size, embedding_dim, name="embedding")
+    self.embedding = layers.Embedding(vocab_size, embedding_dim, name="embedding")
     self.embedding.build()
     self.cells = [CELLS[cell](width if i else embedding_dim, width, f"cell_{i}")
                   for i in range(num_layers)]
@@ -182,7 +168,9 @@ class LSTM(keras.Model):
       self.head.build((None, width))
     else:
       self.head = Output(width, self.embedding, name="head")
-    self._compiled_generate = tf.function(self._generate, reduce_retracing=True)
+    self.generator = generation.Generator(
+        self._prefill, self.step, context=self.context, vocab_size=vocab_size,
+        **text_codec.settings(spec, self.tokenizer))
     self.built = True
 
   @property
@@ -247,7 +235,7 @@ class LSTM(keras.Model):
       return classification.losses(self, batch, training, epsilon)
     token = batch["token"]
     logits = self(token[:, :-1], training=training, seed=batch["seed"])
-    return next_token_losses(logits, token[:, 1:])
+    return text_codec.next_token_losses(logits, token[:, 1:])
 
   def train_step(self, batch):
     return self.gradient_step(batch)
@@ -257,32 +245,33 @@ class LSTM(keras.Model):
 
   # --- generation
 
-  def generate(self, seed, token=None, max_new_tokens=None, *, temperature=1.0, top_k=0, top_p=1.0,
-               min_p=0.0, repetition_penalty=1.0, no_repeat_ngram=0, stop=None):
+  def generate(self, seed, token=None, max_new_tokens=None, stop=None, *, temperature=None,
+               top_k=None, top_p=None, min_p=None, repetition_penalty=None, no_repeat_ngram=None):
     """Texts that go on from prompts; knobs as in nn/decoding, a number or one value a row.
 
     seed: i64[B].  token: i32[B, P], padded with -1 at the right; absent: a text from its beginning.
-    max_new_tokens: int, default the length of a text in training.
-    Returns: {"token": i32[B, P + max_new_tokens]}, prompt and continuation, then -1.
+    max_new_tokens: int or i32[B], default what makes a text as long as those of the training.
+    stop: list of str that end a text.
+    Returns: {"token": i32[B, P + N]}, prompt and continuation, then -1.
     """
-    knobs = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
-             "repetition_penalty": repetition_penalty, "no_repeat_ngram": no_repeat_ngram}
-    seed = tf.convert_to_tensor(seed, tf.int64)
-    if token is None:
-      token = tf.fill([tf.shape(seed)[0], 1], self.tokenizer.begin_id)
-    size = self.spec["length"] if max_new_tokens is None else max_new_tokens
-    run = self._generate if tf.inside_function() else self._compiled_generate
-    return {"token": run(seed, tf.convert_to_tensor(token), size, stop=stop, **knobs)}
+    stop = text_codec.stop_table(self.tokenizer, stop)
+    return {"token": self.generator.generate(
+        seed, token, max_new_tokens, stop, temperature=temperature, top_k=top_k, top_p=top_p,
+        min_p=min_p, repetition_penalty=repetition_penalty, no_repeat_ngram=no_repeat_ngram)}
 
-  def _generate(self, seed, token, size, **knobs):
-    token = decoding.align_right(token)
+  def generate_text(self, seed, prompt=None, stop=None, **knobs):
+    """Strings in, strings out.  prompt: list of str or string[B].  Returns: {"text": string[B]}."""
+    return {"text": text_codec.generate(self, seed, prompt, stop, **knobs)}
+
+  def stream(self, seed, prompt="", stop=None, **knobs):
+    """Yields pieces of one text, str, while it grows, the prompt first.  seed: int."""
+    return text_codec.stream(self, seed, prompt, stop, **knobs)
+
+  def _prefill(self, token, size):
+    # What an LSTM remembers does not grow: `size` is for those that keep all tokens.
+    del size
     x, state = self._read(self.embed(token), token >= 0)
-    tokenizer = self.tokenizer
-    made = decoding.generate(
-        self.step, state, self._logits(x[:, -1]), seed=seed, token=token, max_new_tokens=size,
-        end_id=tokenizer.end_id, never=(tokenizer.unknown_id, tokenizer.begin_id,
-                                        tokenizer.mask_id), **knobs)
-    return decoding.align_left(tf.concat([token, made], axis=1))
+    return self._logits(x[:, -1]), state
 
   def step(self, state, token, slot):
     """One token.  state: of each layer.  token: i32[B].  Returns: f32[B, V] and the state."""
@@ -297,13 +286,14 @@ class LSTM(keras.Model):
     """Texts of fixed seeds; a classifier's answers."""
     if self.num_classes:
       return {"samples": classification.previews(self, batch)}
-    token = self.generate(seed[:classification.PREVIEWED])["token"]
-    return {"samples": {"text": self.tokenizer.decode(token)}}
+    seed = seed[:classification.PREVIEWED]
+    prompt = text_codec.first_lines(self, batch["token"], seed.shape[0])
+    return {"samples": self.generate_text(seed, prompt)}
 
   # --- serving
 
   def endpoints(self):
-    return classification.endpoints(self)
+    return (classification if self.num_classes else text_codec).endpoints(self)
 
 
 Model = LSTM

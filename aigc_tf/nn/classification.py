@@ -10,6 +10,7 @@ from keras import ops
 import tensorflow as tf
 
 from aigc_tf.nn import adversarial
+from aigc_tf.nn import text_codec
 
 PREVIEWED = 8
 
@@ -63,7 +64,8 @@ def rows(tokenizer, text, length):
 
 def answers(model, text):
   """text: string[B].  Returns: {"label": string[B], "probability": f32[B, K]}."""
-  logits = model(rows(model.tokenizer, text, model.spec["length"]))
+  token = rows(model.tokenizer, text_codec.checked(text), model.spec["length"])
+  logits = model(token)
   names = tf.constant(list(model.spec["class_names"]))
   return {"label": tf.gather(names, tf.argmax(logits, axis=-1)),
           "probability": tf.nn.softmax(logits)}
