@@ -41,12 +41,12 @@ def spec(cfg):
   cfg: a recipe's `data` group.  Returns: dict.  Raises: UserError.
   """
   store = _store(cfg)
-  meta = store.meta
+  meta = store.texts.meta
   suffix = meta["prompt_suffix"]
   if suffix is None:
     suffix = "\n" if meta["two_lines"] and not cfg.packed else ""
   return {
-      "modality": "text", "task": cfg.task, "tokenizer": meta["tokenizer"], "length": cfg.length,
+      "modality": "text", "task": cfg.task, "tokenizer": store.tokenizer, "length": cfg.length,
       "source_length": cfg.source_length, "packed": cfg.packed,
       "prompt_suffix": suffix if cfg.task == "language_model" else "",
       "num_classes": len(meta["class_names"]), "class_names": meta["class_names"],
@@ -90,9 +90,9 @@ def arrays(cfg, split, limit=None):
   store = _store(cfg)
   members = _members(store, cfg, split)
   members = members[_spread(members.size, limit)]
-  found = {key: [held[i] for i in members] for key, held in store.strings.items()}
+  found = {key: [held[i] for i in members] for key, held in store.texts.strings.items()}
   if cfg.task == "classification":
-    found["label"] = store.label[members].tolist()
+    found["label"] = store.texts.label[members].tolist()
   return found
 
 
@@ -113,7 +113,7 @@ def fake(cfg):
 
 def class_names(cfg):
   """Names of the classes, in the order of their labels.  Returns: list of str."""
-  return _store(cfg).meta["class_names"]
+  return _store(cfg).texts.meta["class_names"]
 
 
 # --- rows
@@ -124,7 +124,7 @@ def _reader(store, cfg, split):
   if cfg.packed:
     return _block_reader(store, cfg, split)
   members = tf.constant(_members(store, cfg, split))
-  label, columns = tf.constant(store.label), {}
+  label, columns = tf.constant(store.texts.label), {}
   width = cfg.length if cfg.task == "classification" else cfg.length + 1
   columns["token"] = _row_gatherer(store, "text", width)
   if cfg.task == "text_to_text":
@@ -140,9 +140,9 @@ def _reader(store, cfg, split):
 
 def _row_gatherer(store, column, width):
   # Function i64[b] documents -> i32[b, width].
-  first = tf.constant(store.first[column])
-  tokens = _gatherer(store.token[column])
-  begin, lead = store.meta["begin_id"], int(column == "text" and not store.meta["begins"])
+  first = tf.constant(store.tokens.first[column])
+  tokens = _gatherer(store.tokens.stream[column])
+  begin, lead = store.begin_id, int(column == "text" and not store.begins)
 
   def gather(index):
     start, end = tf.gather(first, index)[:, None], tf.gather(first, index + 1)[:, None]
@@ -153,13 +153,13 @@ def _row_gatherer(store, column, width):
 
 
 def _block_reader(store, cfg, split):
-  low, high = (int(store.first["text"][i]) for i in _bounds(store, split))
+  low, high = (int(store.tokens.first["text"][i]) for i in _bounds(store, split))
   count = (high - low - 1) // cfg.length
   if count < 1:
     raise UserError(f"the {split} split of {cfg.name} has {high - low} tokens, too few for one "
                     f"block of data.length={cfg.length} + 1: take a smaller length, more text, or "
                     "data.split=all")
-  tokens = _gatherer(store.token["text"])
+  tokens = _gatherer(store.tokens.stream["text"])
 
   def read(index, seed):
     start = low + index * cfg.length
@@ -186,11 +186,11 @@ def _bounds(store, split):
   # First document of a split, and the one behind its last.
   if split not in _SPLITS:
     raise UserError(f"split={split!r}: use one of {', '.join(_SPLITS)}")
-  low, high = {"train": (0, store.num_train), "test": (store.num_train, store.label.size),
-               "all": (0, store.label.size)}[split]
+  num_train, count = store.texts.num_train, store.texts.label.size
+  low, high = {"train": (0, num_train), "test": (num_train, count), "all": (0, count)}[split]
   if low == high:
-    raise UserError(f"the {split} split is empty: there are only {store.label.size} documents; "
-                    "add some, or train with data.split=all")
+    raise UserError(f"the {split} split is empty: there are only {count} documents; add some, or "
+                    "train with data.split=all")
   return low, high
 
 
@@ -199,10 +199,10 @@ def _members(store, cfg, split):
   low, high = _bounds(store, split)
   fits = np.ones(high - low, bool)
   if cfg.task != "classification" and not cfg.packed:
-    unmarked = 0 if store.meta["begins"] else 1
-    fits &= np.diff(store.first["text"][low:high + 1]) + unmarked <= cfg.length + 1
+    unmarked = 0 if store.begins else 1
+    fits &= np.diff(store.tokens.first["text"][low:high + 1]) + unmarked <= cfg.length + 1
     if cfg.task == "text_to_text":
-      fits &= np.diff(store.first["source"][low:high + 1]) <= cfg.source_length
+      fits &= np.diff(store.tokens.first["source"][low:high + 1]) <= cfg.source_length
   if not fits.any():
     raise UserError(f"no document of {cfg.name} fits into data.length={cfg.length} tokens "
                     f"(source_length={cfg.source_length}): make it larger, or set data.packed=True")

@@ -1,9 +1,9 @@
-"""Tokenised documents, made once and kept in the cache: what every source of text ends in.
+"""Documents and their tokens, made once and kept in the cache: what every source of text ends in.
 
-All documents of the training split come first, then those held out, in one stream of tokens: each
-is [begin] document [end] (document [end] where a tokenizer has one mark for both). The tokenizer is
-learned from the training split. The folder appears by one rename, and its name is a hash of the
-source, the cleaning and the tokenizer.
+Three folders, each named by a hash of what it depends on and appearing by one rename: the cleaned
+texts, a tokenizer learned from their training split, the tokens. All documents of the training
+split come first, then those held out, in one stream of tokens: each is [begin] document [end]
+(document [end] where a tokenizer has one mark for both).
 
 Axes: N documents, T tokens of all documents.
 """
@@ -21,16 +21,16 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
+from aigc_tf import recipe
 from aigc_tf.data import packages
 from aigc_tf.data import pipeline
 from aigc_tf.data import text_clean
 from aigc_tf.errors import UserError
 from aigc_tf.nn import tokenizers
 
-FORMAT = 1  # of the folders: raise it when the same source would be stored differently
-KINDS = ("byte", "char", "bpe")
+FORMAT = 2  # of the folders: raise it when the same source would be stored differently
 _CHUNK_BYTES = 2**20  # tokenised at once
-_LEARN_CHARS = 50_000_000  # a tokenizer is learned from so many characters at most
+_LEARN_BYTES = 200_000_000  # a tokenizer is learned from so much text at most
 
 
 class Source(NamedTuple):
@@ -69,37 +69,81 @@ class Strings:
     return self._bytes[self.first[index]:self.first[index + 1]].tobytes().decode()
 
 
-class Store(NamedTuple):
-  """token: {"text": int32[T], and "source" for pairs}.  first: the same keys, int64[N + 1].
+class Texts(NamedTuple):
+  """strings: {"text": Strings, and "source" for pairs}.  label: int32[N], -1 without classes.
 
-  strings: the same keys, Strings.  label: int32[N], -1 without classes.  num_train: int.
-  meta: dict with class_names, prompt_suffix, two_lines, tokenizer, fingerprint, begin_id, and
-    begins: whether a document in `token` starts with it.
+  num_train: int, documents not held out.  meta: dict with class_names, prompt_suffix, two_lines,
+    fingerprint.
   """
-  token: dict
-  first: dict
   strings: dict
   label: np.ndarray
   num_train: int
   meta: dict
 
 
+class Tokens(NamedTuple):
+  """stream: {"text": int32[T], and "source" for pairs}.  first: the same keys, int64[N + 1]."""
+  stream: dict
+  first: dict
+
+
+class Store(NamedTuple):
+  """begin_id: int.  begins: whether a document in the stream starts with it."""
+  texts: Texts
+  tokens: Tokens
+  tokenizer: dict
+  begin_id: int
+  begins: bool
+
+
 def open_or_make(source, cfg):
-  """The documents of a source as tokens, from the cache if they are there.
+  """The documents of a source as text and as tokens, from the cache if they are there.
 
   source: Source.  cfg: a recipe's `data` group.  Returns: Store.  Raises: UserError.
   """
-  settings = {"format": [FORMAT, text_clean.FORMAT], "task": cfg.task,
-              "clean": dict(cfg.clean), "tokenizer": tokenizer_key(cfg),
-              "learned_from": "all" if cfg.split == "all" else "train", **source.key}
-  text = json.dumps(settings, sort_keys=True)
-  folder = packages.cache_dir() / "tokens" / hashlib.sha256(text.encode()).hexdigest()[:20]
+  key = {"format": [FORMAT, text_clean.FORMAT], "task": cfg.task, "clean": dict(cfg.clean),
+         **source.key}
+  texts = _cached("texts", key, lambda folder: _write_texts(source, cfg, folder), _open_texts)
+  code = hashlib.sha256(pathlib.Path(tokenizers.__file__).read_bytes()).hexdigest()
+  spec = _tokenizer_spec(texts, cfg, {"texts": key, "code": code})
+  tokenizer = tokenizers.from_spec(spec)
+  tokens = _cached("tokens", {"texts": key, "code": code, "spec": spec},
+                   lambda folder: _write_all_tokens(texts, tokenizer, folder), _open_tokens)
+  return Store(texts, tokens, spec, tokenizer.begin_id, tokenizer.begin_id != tokenizer.end_id)
+
+
+def _tokenizer_spec(texts, cfg, key):
+  given = cfg.get(recipe.TOKENIZER)
+  if given:
+    return json.loads(given)
+  count = texts.label.size if cfg.split == "all" else texts.num_train
+  if not count:
+    raise UserError(f"data.name={cfg.name} has {texts.label.size} documents, all of which the "
+                    "split by hash holds out: add documents, or use data.split=all")
+  key = {**key, "kind": cfg.tokenizer, "vocab_size": cfg.vocab_size, "count": count}
+
+  def learn(folder):
+    spec = tokenizers.learn(cfg.tokenizer, _learned_from(texts, count), cfg.vocab_size)
+    (folder / "tokenizer.json").write_text(json.dumps(spec), encoding="utf-8")
+  return _cached("tokenizers", key, learn, _open_tokenizer)
+
+
+def _learned_from(texts, count):
+  total = sum(int(each.first[count]) for each in texts.strings.values())
+  stride = -(-total // _LEARN_BYTES)
+  return (each[i] for each in texts.strings.values() for i in range(0, count, stride))
+
+
+def _cached(kind, key, make, read):
+  # What `read` finds in the folder of this key, which `make` fills where there is none.
+  text = json.dumps(key, sort_keys=True)
+  folder = packages.cache_dir() / kind / hashlib.sha256(text.encode()).hexdigest()[:20]
   for _ in range(2):
     if not folder.exists():
       with packages.staged(folder) as temporary:
-        _make(source, cfg, temporary, text)
+        make(temporary)
     try:
-      return _open(folder)
+      return read(folder)
     except (OSError, ValueError, KeyError, IndexError, EOFError) as error:
       print(f"data: the cached {folder} is damaged ({error}) and is made again", file=sys.stderr)
       shutil.rmtree(folder)
@@ -107,43 +151,13 @@ def open_or_make(source, cfg):
                   "set AIGC_TF_CACHE to a folder on another disk")
 
 
-def tokenizer_key(cfg):
-  """What the tokenizer depends on besides the documents.  Returns: dict.  Raises: UserError."""
-  code = hashlib.sha256(pathlib.Path(tokenizers.__file__).read_bytes()).hexdigest()
-  if cfg.tokenizer in KINDS:
-    return {"kind": cfg.tokenizer, "vocab_size": cfg.vocab_size, "code": code}
-  return {"spec": _given_tokenizer(cfg.tokenizer), "code": code}
+# --- texts
 
 
-def _given_tokenizer(name):
-  # The tokenizer of another run, so that its weights can be trained further on other data.
-  path = pathlib.Path(name).expanduser()
-  path = path / "recipe.json" if path.is_dir() else path
-  try:
-    held = json.loads(path.read_text(encoding="utf-8"))
-    return held.get("spec", {}).get("tokenizer") or {"kind": held["kind"], **held}
-  except (OSError, ValueError, KeyError, AttributeError) as error:
-    raise UserError(f"data.tokenizer={name!r}: use {', '.join(KINDS)}, or the folder of a run "
-                    f"whose tokenizer is to be used ({error})") from error
-
-
-def _make(source, cfg, folder, text):
+def _write_texts(source, cfg, folder):
+  # Two files a column, so that the training split comes first, joined at the end.
   opened = source.open(cfg.task)
   columns = ("source", "text") if cfg.task == "text_to_text" else ("text",)
-  meta = _write_texts(opened, cfg, columns, folder)
-  strings = {column: Strings(folder, column) for column in columns}
-  spec = _learn(cfg, strings, meta)
-  tokenizer = tokenizers.from_spec(spec)
-  for column in columns:
-    _write_tokens(strings[column], tokenizer, column == "text", folder, column)
-  begin, end = tokenizer.begin_id, tokenizer.end_id
-  meta = {"settings": json.loads(text), "tokenizer": spec, "begin_id": begin,
-          "begins": begin != end, **meta}
-  (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
-
-
-def _write_texts(opened, cfg, columns, folder):
-  # Two files a column, so that the training split comes first, joined at the end.
   cleaner = text_clean.Cleaner(cfg.clean, cfg.task)
   sides = [_Side(folder, columns, side) for side in ("train", "test")]
   digest, two_lines = hashlib.sha256(), True
@@ -167,9 +181,10 @@ def _write_texts(opened, cfg, columns, folder):
   names = (opened.class_names or sorted(set(labels))) if classified else []
   number = {name: i for i, name in enumerate(names)}
   np.save(folder / "label.npy", np.array([number.get(label, -1) for label in labels], np.int32))
-  return {"class_names": names, "prompt_suffix": opened.prompt_suffix, "two_lines": two_lines,
-          "num_train": counts[0], "fingerprint": digest.hexdigest(),
-          "left_out": dict(cleaner.reasons)}
+  (folder / "meta.json").write_text(json.dumps({
+      "class_names": names, "prompt_suffix": opened.prompt_suffix, "two_lines": two_lines,
+      "num_train": counts[0], "fingerprint": digest.hexdigest(), "columns": columns}),
+                                    encoding="utf-8")
 
 
 class _Side:
@@ -202,38 +217,6 @@ def _join(folder, column, sides):
   np.save(folder / f"{column}.npy", np.concatenate([[0], np.cumsum(sizes)]))
 
 
-def _learn(cfg, strings, meta):
-  if cfg.tokenizer not in KINDS:
-    return _given_tokenizer(cfg.tokenizer)
-  count = len(strings["text"]) if cfg.split == "all" else meta["num_train"]
-  if not count:
-    raise UserError(f"data.name={cfg.name} has a single document, which the split by hash holds "
-                    "out: add documents, or use data.split=all")
-  total = sum(int(each.first[count]) for each in strings.values())
-  stride = -(-total // (4 * _LEARN_CHARS))  # bytes; at most 4 a character
-  texts = (each[i] for each in strings.values() for i in range(0, count, stride))
-  return tokenizers.learn(cfg.tokenizer, texts, cfg.vocab_size)
-
-
-def _write_tokens(strings, tokenizer, marked, folder, column):
-  sizes = []
-  begin = [tokenizer.begin_id] if tokenizer.begin_id != tokenizer.end_id else []
-  with (folder / f"{column}.i32").open("wb") as file:
-    cuts = np.searchsorted(strings.first, np.arange(0, strings.first[-1], _CHUNK_BYTES))
-    places = list(itertools.pairwise([*np.unique(cuts), len(strings)]))
-    for start, end in tqdm.tqdm(places, "tokenizing", leave=False, delay=2, disable=None):
-      chunk = [strings[i] for i in range(start, end)]
-      token = tokenizer.encode(tf.constant(chunk))
-      if marked:
-        marks = [tf.RaggedTensor.from_tensor(tf.tile(tf.constant([mark], tf.int32),
-                                                     [len(chunk), 1]))
-                 for mark in (begin, [tokenizer.end_id])]
-        token = tf.concat([marks[0], token, marks[1]], axis=1)
-      sizes.append(token.row_lengths().numpy())
-      token.flat_values.numpy().astype(np.int32).tofile(file)
-  np.save(folder / f"{column}.first.npy", np.concatenate([[0], np.cumsum(np.concatenate(sizes))]))
-
-
 def _why(reasons):
   listed = ", ".join(f"{count:,} {why}" for why, count in reasons.most_common())
   return f" ({listed})" if listed else ""
@@ -246,14 +229,55 @@ def _tell(name, kept, reasons):
 
 
 @functools.lru_cache(maxsize=4)
-def _open(folder):
+def _open_texts(folder):
   meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-  columns = [column for column in ("source", "text") if (folder / f"{column}.i32").exists()]
-  first = {column: np.load(folder / f"{column}.first.npy") for column in columns}
-  token = {column: np.memmap(folder / f"{column}.i32", np.int32, "r") for column in columns}
+  strings = {column: Strings(folder, column) for column in meta["columns"]}
   label = np.load(folder / "label.npy")
+  if any(len(each) != label.size for each in strings.values()):
+    raise ValueError("label.npy does not fit")
+  return Texts(strings, label, meta["num_train"], meta)
+
+
+# --- tokens
+
+
+def _open_tokenizer(folder):
+  return json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+
+
+def _write_all_tokens(texts, tokenizer, folder):
+  for column, strings in texts.strings.items():
+    _write_tokens(strings, tokenizer, column == "text", folder, column)
+
+
+def _write_tokens(strings, tokenizer, marked, folder, column):
+  sizes = []
+  begin = [tokenizer.begin_id] if tokenizer.begin_id != tokenizer.end_id else []
+  with (folder / f"{column}.i32").open("wb") as file:
+    cuts = np.searchsorted(strings.first, np.arange(0, strings.first[-1], _CHUNK_BYTES))
+    places = list(itertools.pairwise([*np.unique(cuts), len(strings)]))
+    for start, end in tqdm.tqdm(places, "tokenizing", leave=False, delay=2, disable=None):
+      token = tokenizer.encode(tf.constant([strings[i] for i in range(start, end)]))
+      if marked:
+        before, after = (_marks(mark, end - start) for mark in (begin, [tokenizer.end_id]))
+        token = tf.concat([before, token, after], axis=1)
+      sizes.append(token.row_lengths().numpy())
+      token.flat_values.numpy().astype(np.int32).tofile(file)
+  np.save(folder / f"{column}.npy", np.concatenate([[0], np.cumsum(np.concatenate(sizes))]))
+
+
+def _marks(mark, count):
+  return tf.RaggedTensor.from_tensor(tf.tile(tf.constant([mark], tf.int32), [count, 1]))
+
+
+@functools.lru_cache(maxsize=4)
+def _open_tokens(folder):
+  columns = [path.stem for path in sorted(folder.glob("*.i32"))]
+  first = {column: np.load(folder / f"{column}.npy") for column in columns}
+  stream = {column: np.memmap(folder / f"{column}.i32", np.int32, "r") for column in columns}
   for column in columns:
-    if first[column][-1] != token[column].size or first[column].size != label.size + 1:
+    if first[column][-1] != stream[column].size:
       raise ValueError(f"{column}.i32 was cut")
-  strings = {column: Strings(folder, column) for column in columns}
-  return Store(token, first, strings, label, meta["num_train"], meta)
+  if "text" not in stream:
+    raise ValueError("text.i32 is not there")
+  return Tokens(stream, first)
