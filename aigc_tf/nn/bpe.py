@@ -57,7 +57,8 @@ def _classes():
   every = codes.astype("<u4").tobytes().decode("utf-32-le").encode("utf-8")
   classes = np.full(0x110000, OTHER, np.int32)
   for number, complement in COMPLEMENTS.items():
-    kept = tf.strings.regex_replace(every, complement, "").numpy().decode("utf-8")
+    with tf.init_scope():  # now, even if first asked for while a graph is traced
+      kept = tf.strings.regex_replace(every, complement, "").numpy().decode("utf-8")
     classes[np.frombuffer(kept.encode("utf-32-le"), np.uint32)] = number
   first = np.flatnonzero(np.diff(classes, prepend=-1))
   return first.astype(np.int32), classes[first]
@@ -291,7 +292,7 @@ def read_hugging_face(folder):
   vocabulary = {**vocabulary, **added}
   roles = {role: vocabulary[name] for role, name in names.items() if name in vocabulary}
   by_id = {i: token for token, i in vocabulary.items()}
-  if sorted(by_id) != list(range(len(vocabulary))):
+  if by_id.keys() != set(range(len(vocabulary))):
     raise UserError(f"{folder}: the ids of the vocabulary are not 0, 1, 2, ...")
   specials = sorted({*roles.values(), *added.values()})
   for i in specials:
@@ -304,12 +305,13 @@ def _read_tokenizer_json(path):
   whole = _read_json(path)
   try:
     model, before = whole["model"], whole["pre_tokenizer"] or {}
-    plain = (model["type"] == "BPE" and whole["normalizer"] is None
+    plain = (model.get("type", "BPE") == "BPE" and whole["normalizer"] is None
              and before.get("type") == "ByteLevel" and before.get("use_regex", True)
              and not before["add_prefix_space"]
              and not any(model.get(key) for key in (
                  "dropout", "continuing_subword_prefix", "end_of_word_suffix", "ignore_merges")))
     merges = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
+    merges = [[left, right] for left, right in merges]
     added = {token["content"]: token["id"] for token in whole["added_tokens"]}
     vocabulary = dict(model["vocab"])
   except (KeyError, TypeError, ValueError, AttributeError) as error:
