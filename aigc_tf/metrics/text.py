@@ -299,21 +299,18 @@ def sample_report(texts, copies, prefix="", **conditions):
   return [*measured, _measure(f"{prefix}copied_whole", whole, len(texts), **conditions)]
 
 
-def reference_report(hypotheses, references, baseline=None, **conditions):
-  """BLEU, chrF and ROUGE-L of outputs, and of a baseline's outputs for the same references.
+def reference_report(hypotheses, references, prefix="", **conditions):
+  """BLEU, chrF and ROUGE-L of answers.
 
-  hypotheses, references: lists of N str.  baseline: list of N str, or None.
+  hypotheses, references: lists of N str.  prefix: of the names, say "baseline_".
   conditions: more for the signature.  Returns: list of Measurement.
   """
   measured, conditions = [], {"n": len(references), **conditions}
-  for prefix, made in (("", hypotheses), ("baseline_", baseline)):
-    if made is None:
-      continue
-    for name, metric, package in (("bleu", bleu, "sacrebleu"), ("chrf", chrf, "sacrebleu"),
-                                  ("rouge_l", rouge, "rouge-score")):
-      value, said = metric(made, references)
-      measured.append(_measure(prefix + name, value, len(references), **conditions,
-                               **{package: f"[{said}]"}))
+  for name, metric, package in (("bleu", bleu, "sacrebleu"), ("chrf", chrf, "sacrebleu"),
+                                ("rouge_l", rouge, "rouge-score")):
+    value, said = metric(hypotheses, references)
+    measured.append(_measure(prefix + name, value, len(references), **conditions,
+                             **{package: f"[{said}]"}))
   return measured
 
 
