@@ -8,6 +8,7 @@ and TINY, flat overrides that run the same code path in seconds on generated dat
 and any key is overridden by --recipe.group.key=value.
 """
 
+import ast
 import difflib
 import importlib.resources
 import importlib.util
@@ -38,7 +39,7 @@ TRAIN = {
     "micro_batches": 1,        # the batch is cut into so many parts, their gradients averaged
     "clip_norm": 0.0,          # global norm of each network's gradient, 0 for none
     "ema_decay": 0.999,        # of the averaged weights, reached after a warm-up
-    "init_from": "",           # run folder or published model whose weights (and tokenizer) it takes
+    "init_from": "",           # run folder or published model whose weights it starts from
     "freeze": (),              # patterns of variables that are not trained: "embedding*"
     "lora_rank": 0,            # train low-rank additions (arXiv:2106.09685) only, 0: no
     "lora_alpha": 16.0,        # they are scaled by lora_alpha / lora_rank
@@ -160,7 +161,8 @@ def split_argv(argv):
 def override(config, words):
   """Applies ["--recipe.KEY=VALUE", ...] to a config, typed.  Returns: the config, locked."""
   saved, before = sys.argv, flatten(config)
-  sys.argv = ["recipe", *words]  # config_flags reads sys.argv while it defines the flag
+  # config_flags reads sys.argv while it defines the flag.
+  sys.argv = ["recipe", *(_quoted(word, before) for word in words)]
   try:
     values = flags.FlagValues()
     holder = config_flags.DEFINE_config_dict(
@@ -172,6 +174,17 @@ def override(config, words):
     raise UserError(_explain(config, words, error)) from error
   finally:
     sys.argv = saved
+
+
+def _quoted(word, known):
+  """A tuple of words may be written without quotes: --recipe.train.freeze=encoder/*,decoder/*"""
+  flag, equals, value = word.partition("=")
+  if isinstance(known.get(flag.removeprefix("--recipe.")), list) and value:
+    try:
+      ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+      value = repr(tuple(part for part in value.split(",") if part))
+  return flag + equals + value
 
 
 def _check_tuples(before, after):
@@ -221,7 +234,7 @@ def with_tokenizer(config, spec):
 
   spec: dict, what a run's model was built from.  Returns: ConfigDict; as it is without tokenizer.
   """
-  if "tokenizer" not in spec:
+  if not spec.get("tokenizer"):
     return config
   copy = config.copy_and_resolve_references().unlock()
   copy.data[TOKENIZER] = json.dumps(spec["tokenizer"])

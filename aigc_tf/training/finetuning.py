@@ -26,7 +26,7 @@ def with_tokenizer(config, folder):
   if not config.train.init_from:
     return config
   source = runs.describe(config.train.init_from)
-  kind, wanted = source.spec.get("tokenizer", {}).get("kind"), config.data.get("tokenizer")
+  kind, wanted = (source.spec.get("tokenizer") or {}).get("kind"), config.data.get("tokenizer")
   if kind and wanted and kind != wanted:
     raise UserError(f"data.tokenizer={wanted}, but the weights of {config.train.init_from} were "
                     f"trained on tokens of kind {kind}: set --recipe.data.tokenizer={kind}")

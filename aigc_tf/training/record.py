@@ -106,7 +106,7 @@ def _count(number):
 
 
 def _size(spec):
-  if "tokenizer" not in spec:
+  if not spec.get("tokenizer"):
     return " x ".join(str(spec[key]) for key in ("size", "size", "channels") if key in spec)
   lengths = " to ".join(str(spec[key]) for key in ("source_length", "length") if spec.get(key))
   vocabulary = tokenizers.from_spec(spec["tokenizer"]).vocab_size
