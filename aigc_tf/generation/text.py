@@ -1,7 +1,7 @@
 """Texts of a trained model: printed as they grow, and written as files where asked for.
 
 What a prompt is depends on the model: the opening of a text, a source to translate, a text to
-judge.
+judge or to fill in.
 """
 
 import inspect
@@ -11,7 +11,7 @@ import tqdm
 
 from aigc_tf import samples
 from aigc_tf.errors import UserError
-from aigc_tf.nn import text_codec
+from aigc_tf.nn import decoding
 
 BATCH_ROWS = 16
 NEEDS_OUT, NUM = False, 1
@@ -20,61 +20,67 @@ NEEDS_OUT, NUM = False, 1
 def check(model, name, mode, knobs, prompts):
   """Raises: UserError for flags that do not go with the model."""
   del mode
-  task = model.spec["task"]
-  if prompts is None and task != "language_model":
+  if prompts is None and not hasattr(model, "generate_text"):
     raise UserError(f"--prompt is missing: {name} works on a text of yours")
-  allowed = inspect.signature(model.generate).parameters if task != "classification" else ()
+  allowed = _knobs(model)
   wrong = [knob for knob in knobs if knob not in allowed]
   if wrong:
-    raise UserError(f"--{wrong[0]} does not go with {name}")
+    raise UserError(f"--{wrong[0]} does not go with this {name}; " + (
+        f"it takes {', '.join('--' + knob for knob in allowed)}" if allowed else "it takes none"))
+
+
+def _knobs(model):
+  """Names of the flags that steer a model's texts."""
+  if model.spec["task"] == "classification" or not hasattr(model, "generate"):
+    return []
+  parameters = inspect.signature(model.generate).parameters
+  known = ["max_new_tokens", *decoding.KNOBS, "beam_size", "length_penalty"]
+  takes_all = any(p.kind == p.VAR_KEYWORD for p in parameters.values())
+  return [knob for knob in known if knob in parameters or takes_all and knob in decoding.KNOBS]
 
 
 def sample(model, config, options):
-  """One text a seed; a classifier's labels."""
+  """One text a seed, or what the model says of the prompts."""
   del config
   prompts = options.prompts or [""]
   if len(prompts) < options.num:
     prompts = prompts * options.num  # one prompt, many seeds
-  if model.spec["task"] == "classification":
-    return _classify(model, prompts, options)
   if len(prompts) == 1 and hasattr(model, "stream"):
-    texts = [_stream(model, prompts[0], options)]
-  else:
-    texts = list(_all(model, prompts, options))
+    return _written([_stream(model, prompts[0], options)], options)
+  texts = []
+  for start in tqdm.trange(0, len(prompts), BATCH_ROWS, unit="batch", disable=None, leave=False):
+    part = prompts[start:start + BATCH_ROWS]
+    seed = tf.range(len(part), dtype=tf.int64) + (options.seed + start)
+    texts += _answers(model, part, seed, options)
+  if not options.out:
+    print(samples.listed(texts))
   return _written(texts, options)
 
 
 def _stream(model, prompt, options):
   """Prints one text as it grows.  Returns: str."""
-  text = ""
-  for text_so_far in model.stream(prompt, seed=options.seed, stop=options.stop, **options.knobs):
-    print(text_so_far[len(text):], end="", flush=True)
-    text = text_so_far
+  pieces = []
+  for piece in model.stream(options.seed, prompt, list(options.stop), **options.knobs):
+    print(piece, end="", flush=True)
+    pieces.append(piece)
   print()
-  return text
+  return "".join(pieces)
 
 
-def _all(model, prompts, options):
-  """Yields: str for each prompt, in order; prints them where there is no folder."""
-  starts = range(0, len(prompts), BATCH_ROWS)
-  for start in tqdm.tqdm(starts, unit="batch", disable=None, leave=False):
-    part = prompts[start:start + BATCH_ROWS]
-    seed = tf.range(len(part), dtype=tf.int64) + (options.seed + start)
-    made = text_codec.generate(model, tf.constant(part), seed, stop=options.stop, **options.knobs)
-    for text in samples.to_strings(made):
-      if not options.out:
-        tqdm.tqdm.write(text + "\n")
-      yield text
-
-
-def _classify(model, prompts, options):
-  function, _ = model.endpoints()["serving_default"]
-  answer = function(text=tf.constant(prompts))
-  lines = []
-  for label, probability in zip(samples.to_strings(answer["label"]), answer["probability"]):
-    lines.append(f"{label} {float(tf.reduce_max(probability)):.3f}")
-    print(lines[-1])
-  return _written(lines, options)
+def _answers(model, prompts, seed, options):
+  """Returns: list of str, one for each prompt."""
+  if hasattr(model, "generate_text"):
+    made = model.generate_text(seed, prompts, list(options.stop), **options.knobs)["text"]
+    return samples.to_strings(made)
+  if model.spec["task"] == "text_to_text":
+    source = model.tokenizer.encode(tf.constant(prompts)).to_tensor(-1)
+    made = model.generate(seed, source=source, **options.knobs)["token"]
+    return samples.to_strings(model.tokenizer.decode(made))
+  answer = model.endpoints()["serving_default"][0](text=tf.constant(prompts))
+  if "probability" not in answer:
+    return samples.to_strings(answer["text"])
+  sure = tf.reduce_max(answer["probability"], axis=-1).numpy()
+  return [f"{label} {share:.3f}" for label, share in zip(samples.to_strings(answer["label"]), sure)]
 
 
 def _written(texts, options):
