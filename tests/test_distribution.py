@@ -3,9 +3,11 @@
 import json
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -164,6 +166,25 @@ def test_two_devices_resume_bit_by_bit_and_take_over_from_one(gan, tmp_path):
   for key, value in expected.items():
     np.testing.assert_array_equal(got[key], value, err_msg=key)
   assert_alike(losses(one), losses(moved))
+
+
+def test_a_signal_to_one_host_stops_all_after_the_same_step_and_saves(tmp_path):
+  folder, never = tmp_path / "hosts", "1000000"
+  hosts = start_workers(folder, "vae_mnist", f"train.steps={never}",
+                        f"train.checkpoint_every={never}")
+  log, end = folder / "metrics.jsonl", time.time() + LIMIT_S
+  while not log.exists() and time.time() < end and all(host.poll() is None for host in hosts):
+    time.sleep(0.1)
+  hosts[1].send_signal(signal.SIGTERM)
+  try:
+    outputs = [host.communicate(timeout=LIMIT_S) for host in hosts]
+  finally:
+    for host in hosts:
+      host.kill()
+  assert [host.returncode for host in hosts] == [143, 143], outputs
+  newest = checkpoints.Checkpoints(folder / "checkpoints", None, 1).paths()[-1]
+  step = checkpoints.read_state(newest)["step"]
+  assert step and f"stopped at step {step}, saved" in outputs[0][0]
 
 
 @pytest.mark.parametrize("overrides,environment,message", [
