@@ -102,6 +102,7 @@ class MultiHeadAttention(layers.Layer):
   def __init__(self, width, heads, *, cross=False, rotary=False, dropout=0.0, site=0,
                output_scale=1.0, **keywords):
     super().__init__(**keywords)
+    self.supports_masking = True  # else Keras warns of a keyword named `mask`
     if width % heads or rotary and width // heads % 2:
       raise UserError(f"width {width} cannot be cut into {heads} heads"
                       f"{' of an even width' if rotary else ''}: "
@@ -120,6 +121,9 @@ class MultiHeadAttention(layers.Layer):
     for part in self._flatten_layers(include_self=False):
       part.build((None, None, self.width))
     self.built = True
+
+  def compute_mask(self, x, mask=None):
+    """Keras hands on no mask: whoever needs one gives it."""
 
   # --- whole sequences
 

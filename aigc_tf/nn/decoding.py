@@ -28,7 +28,7 @@ from aigc_tf.nn import random
 KNOBS = {"temperature": tf.float32, "top_k": tf.int32, "top_p": tf.float32, "min_p": tf.float32,
          "repetition_penalty": tf.float32, "no_repeat_ngram": tf.int32}
 _NEUTRAL = {"temperature": (1,), "top_p": (0, 1), "repetition_penalty": (0, 1)}  # others: (0,)
-_MAXIMUM = {"top_p": 1.0, "min_p": 1.0}
+MAXIMUM = {"top_p": 1.0, "min_p": 1.0}
 _BANNED = -1e9  # finite: were all tokens banned, -inf would become NaN
 
 
@@ -95,21 +95,23 @@ def check_knobs(knobs):
   for name, value in knobs.items():
     if name not in KNOBS:
       raise UserError(f"generate has no knob {name!r}; there are {', '.join(KNOBS)}")
-    highest = _MAXIMUM.get(name, float("inf"))
+    highest = MAXIMUM.get(name, float("inf"))
     if isinstance(value, numbers.Number) and not 0 <= value <= highest:
-      bound = f"between 0 and {highest:g}" if name in _MAXIMUM else "0 or more"
+      bound = f"between 0 and {highest:g}" if name in MAXIMUM else "0 or more"
       raise UserError(f"{name}={value}: choose a number {bound}")
 
 
 def given_knobs(rows, knobs):
   """The knobs that do something, one value a row.
 
-  rows: B.  knobs: {name: number or [B]}.  Returns: {name: tensor[B]}; temperature also as 0.
+  rows: B.  knobs: {name: number or [B]}.  Returns: {name: tensor[B]}; a greedy temperature: 0.
   """
   check_knobs(knobs)
   given = {}
   for name, value in knobs.items():
-    if not (isinstance(value, numbers.Number) and value in _NEUTRAL.get(name, (0,))):
+    if name == "temperature" and isinstance(value, numbers.Number) and not value:
+      given[name] = 0
+    elif not (isinstance(value, numbers.Number) and value in _NEUTRAL.get(name, (0,))):
       given[name] = tf.broadcast_to(tf.cast(value, KNOBS[name]), (rows,))
   return given
 
@@ -131,13 +133,14 @@ class Loop:
     """Arguments as those of `generate`, size an int.  Returns: fixed, moving."""
     rows, prompt_size = tf.shape(token)[0], tf.shape(token)[1]
     limit = tf.broadcast_to(tf.cast(max_new_tokens, tf.int32), (rows,))
-    fixed = {"limit": limit, "first": prompt_size, "knobs": {}}
+    given = given_knobs(rows, knobs)
+    fixed = {"limit": limit, "first": prompt_size, "knobs": given}
     moving = {"t": tf.constant(0), "state": state, "logits": tf.cast(logits, tf.float32),
               "token": tf.concat([token, tf.fill((rows, size), -1)], axis=1),
               "is_done": limit <= 0}
-    is_greedy = isinstance(knobs.get("temperature"), numbers.Number) and not knobs["temperature"]
-    fixed["knobs"] = given_knobs(rows, knobs)
-    if not is_greedy:
+    if isinstance(given.get("temperature"), numbers.Number):
+      del given["temperature"]  # greedy
+    else:
       fixed["noise"] = random.uniform(seed, (size,), random.SAMPLING)
     if stop is not None:
       fixed["stop"], moving["stop"] = stop, tf.zeros((rows, tf.shape(stop)[0]), tf.int32)
