@@ -27,12 +27,6 @@ def test_forms_are_read_from_the_first_line():
     None, None, (4, 5), None]
 
 
-def test_a_corpus_of_poems_is_recognised():
-  assert poetry.are_poems(list(POEMS) + [CI])
-  assert not poetry.are_poems([POEMS[0], CI, "a question\nan answer"])
-  assert not poetry.are_poems([])
-
-
 def test_known_poems_keep_their_form():
   assert poetry.form_shares(POEMS + (CI,)) == {
     "form_accuracy": 1, "form_clauses": 1, "form_characters": 1}
@@ -47,6 +41,17 @@ def test_known_poems_keep_their_form():
 def test_broken_forms(body, expected):
   shares = poetry.form_shares(["五绝：静夜思\n" + body])
   assert tuple(shares.values()) == pytest.approx(expected)
+
+
+def test_tunes_have_the_lengths_they_were_written_with():
+  other = "词：如梦令\n昨夜雨疏风骤，浓睡不消残酒。试问卷帘人。"
+  tunes = poetry.Tunes([*POEMS, CI, other])
+  assert tunes.lengths == {"如梦令": {(6, 6), (6, 6, 5)}}
+  assert tunes.share([CI, "词：如梦令\n一二三四五六，一二三四五六七。", "词：声声慢\n寻寻觅觅。",
+                      POEMS[0]]) == (1 / 2, 2)
+  assert tunes.share(POEMS) == (0, 0)
+  assert [poetry.tune_of(document) for document in (CI, POEMS[0], "", "词")] == [
+    "如梦令", None, None, "词"]
 
 
 # --- rhyme
@@ -80,21 +85,26 @@ def test_what_does_not_rhyme(body):
 
 def test_report():
   pypinyin = pytest.importorskip("pypinyin")
-  values = {m.name: m for m in poetry.report(list(POEMS) + [CI], prefix="test_", ref="known")}
-  assert list(values) == ["test_form_accuracy", "test_form_clauses", "test_form_characters",
-                          "test_rhyme"]
+  tunes = poetry.Tunes([CI])
+  values = {m.name: m for m in poetry.report([*POEMS, CI], tunes, prefix="test_", ref="known")}
+  assert list(values) == ["test_tune_accuracy", "test_form_accuracy", "test_form_clauses",
+                          "test_form_characters", "test_rhyme"]
+  assert values["test_tune_accuracy"].value == 1
+  assert values["test_tune_accuracy"].signature == (
+    f"test_tune_accuracy|n:1|tunes:1|ref:known|v:{poetry.VERSION}")
   assert values["test_rhyme"].value == pytest.approx(4 / 6)
   assert values["test_form_accuracy"].signature == (
     f"test_form_accuracy|n:6|ref:known|v:{poetry.VERSION}")
   assert values["test_rhyme"].signature.endswith(
     f"|pypinyin:{pypinyin.__version__}|v:{poetry.VERSION}")
-  assert all("only 6 poems" in m.note for m in values.values())
+  assert all("only 6 poems" in m.note for name, m in values.items() if "tune" not in name)
   assert "modern Mandarin" in values["test_rhyme"].note
 
 
 def test_report_without_pypinyin_and_without_poems(monkeypatch):
   monkeypatch.setattr(poetry, "_pypinyin_version", lambda: None)
-  assert [m.name for m in poetry.report(POEMS * 20)] == [
+  tunes = poetry.Tunes([])
+  assert [m.name for m in poetry.report(POEMS * 20, tunes)] == [
     "form_accuracy", "form_clauses", "form_characters"]
-  assert not any(m.note for m in poetry.report(POEMS * 20))
-  assert poetry.report([CI]) == []
+  assert not any(m.note for m in poetry.report(POEMS * 20, tunes))
+  assert poetry.report([CI], tunes) == []

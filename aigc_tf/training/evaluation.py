@@ -1,4 +1,7 @@
-"""Measures a trained model: held-out losses, and its samples against real examples."""
+"""Measures a trained model: held-out losses, and its samples against real examples.
+
+What is said of texts stands in text_evaluation.py.
+"""
 
 import importlib
 
@@ -8,7 +11,9 @@ import tensorflow as tf
 from aigc_tf.errors import UserError
 from aigc_tf.metrics import features
 from aigc_tf.metrics import images as image_metrics
+from aigc_tf.metrics import measurement
 from aigc_tf.nn import image_codec
+from aigc_tf.training import text_evaluation
 
 BATCH_ROWS = 256
 MIN_REAL = 6  # density looks at the fifth neighbour
@@ -29,12 +34,22 @@ def evaluate(model, config, spec, num):
 
 def check(config, data):
   """What would fail in the middle of a training.  Raises: UserError."""
+  if config.data.modality == "text":
+    text_evaluation.check(config)
   if config.data.split != "train":
     return
   held_out = _held_out_examples(config, data)
   if held_out < MIN_REAL:
     raise UserError(f"only {held_out} examples are held out, too few to measure against "
                     f"({MIN_REAL}): set data.split=all, or train.evaluate_every=0")
+
+
+def confusion(model, config, spec):
+  """What `text_evaluation.confusion` says of a classifier.  Returns: dict, or None for others."""
+  if config.data.modality != "text":
+    return None
+  data = importlib.import_module("aigc_tf.data.text")
+  return text_evaluation.confusion(model, config, spec, data)
 
 
 def _held_out_examples(config, data):
@@ -61,7 +76,7 @@ def held_out_losses(model, config, data):
       totals[name] = totals.get(name, 0.0) + float(scalars[name]) / count
   signature = f"ref:{config.data.name}-test|n:{count * config.data.batch_size}"
   for name, value in totals.items():
-    yield image_metrics.Measurement(f"test_{name}", value, f"test_{name}|{signature}")
+    yield measurement.Measurement(f"test_{name}", value, f"test_{name}|{signature}")
 
 
 def generate_images(model, num, label=None):
@@ -111,4 +126,4 @@ def _feature_net(name, spec):
   return nets[name]()
 
 
-_MODALITIES = {"images": _evaluate_images}
+_MODALITIES = {"images": _evaluate_images, "text": text_evaluation.evaluate}
