@@ -8,6 +8,7 @@ split come first, then those held out, in one stream of tokens: each is [begin] 
 Axes: N documents, T tokens of all documents.
 """
 
+import contextlib
 import functools
 import hashlib
 import itertools
@@ -161,15 +162,16 @@ def _write_texts(source, cfg, folder):
   cleaner = text_clean.Cleaner(cfg.clean, cfg.task)
   sides = [_Side(folder, columns, side) for side in ("train", "test")]
   digest, two_lines = hashlib.sha256(), True
-  for row in tqdm.tqdm(opened.rows, "reading documents", leave=False, delay=2, disable=None):
-    kept = cleaner(row)
-    if kept is None:
-      continue
-    held_out = row.is_test if row.is_test is not None else pipeline.is_test(text_clean.key(row))
-    sides[held_out].add(kept)
-    digest.update(f"{held_out}\0{kept.label}\0{kept.source}\0{kept.text}\0".encode())
-    two_lines = two_lines and "\n" in kept.text
-  counts = [side.close() for side in sides]
+  with contextlib.closing(sides[0]), contextlib.closing(sides[1]):
+    for row in tqdm.tqdm(opened.rows, "reading documents", leave=False, delay=2, disable=None):
+      kept = cleaner(row)
+      if kept is None:
+        continue
+      held_out = row.is_test if row.is_test is not None else pipeline.is_test(text_clean.key(row))
+      sides[held_out].add(kept)
+      digest.update(f"{held_out}\0{kept.label}\0{kept.source}\0{kept.text}\0".encode())
+      two_lines = two_lines and "\n" in kept.text
+  counts = [len(side.labels) for side in sides]
   if not sum(counts):
     raise UserError(f"data.name={cfg.name} holds no documents that can be used"
                     f"{_why(cleaner.reasons)}")
@@ -204,7 +206,6 @@ class _Side:
   def close(self):
     for file in self._files.values():
       file.close()
-    return len(self.labels)
 
 
 def _join(folder, column, sides):
