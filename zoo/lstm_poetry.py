@@ -15,20 +15,20 @@ def get_config():
       "data": {
           "modality": "text", "name": "chinese_poetry/quatrains", "split": "train",
           "task": "language_model", "tokenizer": "char", "vocab_size": 5000, "length": 64,
-          "source_length": 0, "packed": False, "batch_size": 64,
+          "source_length": 0, "packed": False, "batch_size": 32,
           "clean": {"normalize": "NFC", "dedupe": True, "min_chars": 1, "max_chars": 0},
       },
-      "model": {"name": "lstm", "width": 384, "num_layers": 2, "embedding_dim": 256,
+      "model": {"name": "lstm", "width": 320, "num_layers": 2, "embedding_dim": 256,
                 "cell": "lstm", "dropout": 0.1},
-      "compile": {"lr": 2e-3, "warmup_steps": 100, "decay_steps": 2500, "weight_decay": 0.01},
-      "train": {"steps": 2500, "clip_norm": 1.0},
-      "evaluate": {"num": 256, "features": "auto", "metric": "", "mode": "min"},
+      "compile": {"lr": 2e-3, "warmup_steps": 100, "decay_steps": 4000, "weight_decay": 0.01},
+      "train": {"steps": 4000, "clip_norm": 1.0, "evaluate_every": 1000},
+      "evaluate": {"num": 256, "metric": "test_loss", "mode": "min"},
   })
 
 
 TINY = {
     "data.name": "fake", "data.batch_size": 8, "data.length": 16, "data.vocab_size": 32,
     "model.width": 8, "model.num_layers": 1, "model.embedding_dim": 8,
-    "train.steps": 4, "train.log_every": 2, "train.preview_every": 2, "train.checkpoint_every": 2,
-    "evaluate.num": 16,
+    "train.steps": 4, "train.log_every": 2, "train.preview_every": 2, "train.evaluate_every": 2,
+    "train.checkpoint_every": 2, "evaluate.num": 16,
 }

@@ -61,15 +61,12 @@ def read(path, words, width):
 
   words: set of str.  width: int, D.  Returns: {str: f32[D]}.  Raises: UserError, one line.
   """
-  vectors = {}
+  vectors, number = {}, 0
   try:
     with open(path, encoding="utf-8") as lines:
       for number, line in enumerate(lines, 1):
-        if number == 1 and _is_header(line):
-          _check_width(path, int(line.split()[1]), width)
+        if number == 1 and _checked_header(path, line, width):
           continue
-        if number == 1:
-          _check_width(path, len(line.split()) - 1, width)
         # From the right, because GloVe has words with blanks in them.
         word, *numbers = line.rstrip().rsplit(" ", width)
         if len(numbers) != width or word in words and word not in vectors:
@@ -79,18 +76,22 @@ def read(path, words, width):
   except UnicodeDecodeError as error:
     raise UserError(f"{path}: is not UTF-8 text; word vectors are needed as text, one word and "
                     "its numbers a line") from error
+  if not number:
+    raise UserError(f"{path}: holds no vectors; the file is empty")
   return vectors
 
 
-def _is_header(line):
+def _checked_header(path, line, width):
+  # True for word2vec's first line; GloVe has words from the start.
   parts = line.split()
-  return len(parts) == 2 and all(part.isdigit() for part in parts)
-
-
-def _check_width(path, found, width):
+  if not parts:
+    raise UserError(f"{path}: holds no vectors; its first line is empty")
+  is_header = len(parts) == 2 and all(part.isdigit() for part in parts)
+  found = int(parts[1]) if is_header else len(parts) - 1
   if found != width:
     raise UserError(f"{path}: has vectors of {found} numbers, the model's have {width}; "
                     f"set model.embedding_dim={found}")
+  return is_header
 
 
 def _vector(path, number, line, numbers, width):
