@@ -72,9 +72,9 @@ def loop_over_held_out(config, model):
       return nats, count
 
 
-@pytest.mark.parametrize("name", ["gpt", "lstm"])
-@pytest.mark.parametrize("changes", [{}, {"tokenizer": "byte"}, {"packed": True, "length": 7}],
-                         ids=["char", "byte", "packed"])
+@pytest.mark.parametrize("name, changes", [
+  ("gpt", {}), ("lstm", {}), ("gpt", {"tokenizer": "byte"}), ("lstm", {"packed": True, "length": 7})],
+  ids=["gpt", "lstm", "byte", "packed"])
 def test_likelihood_equals_a_loop_over_tokens(monkeypatch, name, changes):
   config, spec, model = made(name, **changes)
   monkeypatch.setattr(text_evaluation, "LOGITS", 3 * 17 * model.tokenizer.vocab_size)
