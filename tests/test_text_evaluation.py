@@ -73,7 +73,8 @@ def loop_over_held_out(config, model):
 
 
 @pytest.mark.parametrize("name, changes", [
-  ("gpt", {}), ("lstm", {}), ("gpt", {"tokenizer": "byte"}), ("lstm", {"packed": True, "length": 7})],
+  ("gpt", {}), ("lstm", {}), ("gpt", {"tokenizer": "byte"}),
+  ("lstm", {"packed": True, "length": 7})],
   ids=["gpt", "lstm", "byte", "packed"])
 def test_likelihood_equals_a_loop_over_tokens(monkeypatch, name, changes):
   config, spec, model = made(name, **changes)
