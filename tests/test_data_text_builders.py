@@ -180,7 +180,7 @@ def test_chinese_poetry():
     bodies = [{poem.partition("\n")[2] for poem in each} for each in found]
     assert not bodies[0] & bodies[1]
     assert all(POEM.fullmatch(poem) for each in found for poem in each)
-  assert "五绝：杂诗三首\n君自故乡来，应知故乡事。\n来日绮窗前，寒梅著花未。" in found[0] + found[1]
+  assert "五绝：杂诗三首\n君自故乡来，应知故乡事。\n来日绮窗前，寒梅着花未。" in found[0] + found[1]
 
 
 @pytest.mark.network
