@@ -45,15 +45,29 @@ def run(values):
   report = {"model": a_run.name, "date": time.strftime("%Y-%m-%d"),
             "device": devices.describe(), "seconds": round(time.time() - start, 1),
             "measurements": [m.to_dict() for m in measured]}
+  if "parameters" in a_run.record:
+    report["parameters"] = a_run.record["parameters"]
+  confusion = evaluation.confusion(model, a_run.config, a_run.spec)
+  if confusion:
+    report["confusion"] = {"class_names": confusion["class_names"],
+                           "rows_are_labels": confusion["matrix"].tolist()}
   if a_run.is_published and not values.out:
     print("published models keep their own report; --out=DIR writes this one")
     return
+  _write(out, report, confusion)
+
+
+def _write(out, report, confusion):
+  """report.json, and confusion.png of a classifier."""
+  from aigc_tf import samples
   try:
     (out / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+    if confusion:
+      samples.write_png(out / "confusion.png", confusion["picture"])
   except OSError as error:
     raise UserError(f"cannot write {out / 'report.json'}: {error.strerror}; "
                     "give a folder by --out") from error
-  print(f"written: {out / 'report.json'}")
+  print(f"written: {out / 'report.json'}" + (f", {out / 'confusion.png'}" if confusion else ""))
 
 
 def main(argv=None):

@@ -83,6 +83,11 @@ LETTERS = "abcdefghij"
 
 GREY = {"modality": "images", "size": 28, "channels": 1, "num_classes": 10}
 COLOUR = {"modality": "images", "size": 16, "channels": 3, "num_classes": 0}
+TEXT = {"modality": "text", "task": "language_model", "length": 16, "source_length": 0,
+        "packed": False, "prompt_suffix": "", "num_classes": 0, "class_names": [],
+        "tokenizer": {"kind": "char", "characters": LETTERS}}
+PAIRS = {**TEXT, "task": "text_to_text", "source_length": 12}
+CLASSES = {**TEXT, "task": "classification", "num_classes": 2, "class_names": ["bad", "good"]}
 
 CASES = (
     Case("dcgan", "dcgan", GREY, {"width": 8, "latent_dim": 8}, {"d_lr": 2e-3},
@@ -97,4 +102,16 @@ CASES = (
     Case("vae_gaussian_conditional", "vae", {**COLOUR, "num_classes": 10},
          {"width": 8, "latent_dim": 4, "likelihood": "gaussian", "conditional": True},
          {"free_bits": 0.05}, ("loss", "recon")),
+    Case("gpt", "gpt", TEXT, {"width": 16, "depth": 2, "heads": 2}, {}, ("loss",)),
+    Case("gpt_rotary", "gpt", TEXT,
+         {"width": 16, "depth": 1, "heads": 2, "rotary": True, "dropout": 0.1}, {}, ("loss",)),
+    Case("lstm", "lstm", TEXT, {"width": 16, "num_layers": 2, "embedding_dim": 8}, {}, ("loss",)),
+    Case("gru_classifier", "lstm", CLASSES,
+         {"width": 16, "num_layers": 1, "embedding_dim": 8, "cell": "gru"},
+         {"adversarial_epsilon": 0.1}, ("loss",)),
+    Case("bert", "bert", TEXT, {"width": 16, "num_layers": 1, "heads": 2}, {}, ()),
+    Case("bert_classifier", "bert", CLASSES, {"width": 16, "num_layers": 1, "heads": 2}, {},
+         ("loss",)),
+    Case("transformer", "transformer", PAIRS,
+         {"width": 16, "depth": 1, "heads": 2, "hidden_dim": 32}, {}, ("loss",)),
 )

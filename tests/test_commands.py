@@ -84,7 +84,7 @@ class Texts:
       return {"test_loss"}
     return {"language_model": {"perplexity", "bits_per_character"},
             "text_to_text": {"bleu", "chrf", "rouge_l", "baseline_bleu"},
-            "classification": {"accuracy", "f1"}}[config.data.task]
+            "classification": {"accuracy", "macro_f1"}}[config.data.task]
 
 
 def test_real_processes_and_files(tmp_path):

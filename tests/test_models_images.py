@@ -9,7 +9,8 @@ from tests.cases import CASES
 from tests.cases import SEEDS
 
 each_case = pytest.mark.parametrize(
-    "case", [case for case in CASES if case.spec["modality"] == "images"], ids=lambda case: case.name)
+    "case", [case for case in CASES if case.spec["modality"] == "images"],
+    ids=lambda case: case.name)
 
 
 def knobs(case, rows):

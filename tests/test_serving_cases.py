@@ -23,7 +23,8 @@ MODEL_ENDPOINTS = {"dcgan": ["generate", "serving_default"], "vae": sorted(PINNE
 
 
 @pytest.mark.parametrize(
-    "case", [case for case in CASES if case.spec["modality"] == "images"], ids=lambda case: case.name)
+    "case", [case for case in CASES if case.spec["modality"] == "images"],
+    ids=lambda case: case.name)
 def test_export_equals_generate(case, tmp_path):
   model = case.build()
   path = savedmodel.export(model, tmp_path, case.name)
