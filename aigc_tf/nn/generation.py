@@ -7,6 +7,8 @@ above all, the same loop takes sizes as they come.
 Axes: B rows, L tokens of the prompts as given, P slots of a bucket, N new tokens.
 """
 
+import functools
+
 import tensorflow as tf
 
 from aigc_tf.errors import UserError
@@ -111,7 +113,7 @@ class Generator:
     key = function.__name__, str(tf.nest.map_structure(
         lambda x: x.shape if tf.is_tensor(x) else x, inputs))
     if key not in self.programs:
-      self.programs[key] = tf.function(lambda *inputs: function(*inputs), jit_compile=True,
+      self.programs[key] = tf.function(functools.partial(function), jit_compile=True,
                                        autograph=False)
     return self.programs[key](*inputs)
 

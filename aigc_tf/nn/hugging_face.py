@@ -46,14 +46,14 @@ def _fetch(name):
   try:
     import huggingface_hub
   except ImportError as error:
-    raise UserError(f"no model {name!r} here, and to look for it on the Hugging Face hub the "
-                    "package huggingface_hub is needed: pip install huggingface_hub") from error
+    raise UserError(f"no model {name!r}: no published name (aigc_tf.models()) and no folder; to "
+                    "ask the Hugging Face hub, pip install huggingface_hub") from error
   try:
     return huggingface_hub.snapshot_download(name, allow_patterns=["*.json", "*.txt", WEIGHTS])
   except Exception as error:  # its own errors, those of requests, of the disk
     reason = (str(error).splitlines() or [repr(error)])[0]
-    raise UserError(f"no model {name!r} here, and the Hugging Face hub does not give one: "
-                    f"{reason}") from error
+    raise UserError(f"no model {name!r}: no published name (aigc_tf.models()) and no folder, and "
+                    f"the Hugging Face hub gives none: {reason}") from error
 
 
 def model_file(folder):
