@@ -14,15 +14,15 @@ def get_config():
       "seed": 0,
       "data": {
           "modality": "text", "name": "libreoffice_help_en_zh", "split": "train",
-          "batch_size": 64, "task": "text_to_text", "tokenizer": "bpe", "vocab_size": 8000,
+          "batch_size": 64, "task": "text_to_text", "tokenizer": "bpe", "vocab_size": 6000,
           "length": 32, "source_length": 32, "packed": False,
           "clean": {"normalize": "NFC", "dedupe": True, "min_chars": 1, "max_chars": 0},
       },
-      "model": {"name": "transformer", "width": 256, "depth": 3, "heads": 4, "hidden_dim": 1024,
+      "model": {"name": "transformer", "width": 192, "depth": 3, "heads": 4, "hidden_dim": 768,
                 "dropout": 0.1},
       "compile": {"lr": 0.0, "warmup_steps": 1000, "label_smoothing": 0.1, "beta_1": 0.9,
                   "beta_2": 0.98, "weight_decay": 0.0},
-      "train": {"steps": 4000, "jit": "on", "clip_norm": 1.0, "evaluate_every": 1000},
+      "train": {"steps": 4000, "clip_norm": 1.0, "evaluate_every": 1000},
       "evaluate": {"num": 500, "metric": "test_loss", "mode": "min"},
   })
 

@@ -24,6 +24,7 @@ from aigc_tf.nn import beam_search
 from aigc_tf.nn import decoding
 from aigc_tf.nn import dropout as drop
 from aigc_tf.nn import gradients
+from aigc_tf.nn import text_codec
 from aigc_tf.nn import tokenizers
 from aigc_tf.nn.schedules import InverseSquareRoot
 
@@ -40,12 +41,10 @@ def token_losses(logits, target, smoothing):
   logits: f32[B, L, V].  target: i32[B, L], -1 is padding.  smoothing: float, 0 for none.
   Returns: loss in nats a token and accuracy, each a mean over rows of the mean over a row.
   """
-  known = tf.maximum(target, 0)
-  paid = tf.nn.sparse_softmax_cross_entropy_with_logits(known, logits)
+  paid, is_right = text_codec.token_losses(logits, target)
   if smoothing:
-    right = tf.gather(logits, known, batch_dims=2)
+    right = tf.gather(logits, tf.maximum(target, 0), batch_dims=2)
     paid += smoothing * (right - tf.reduce_mean(logits, axis=-1))
-  is_right = tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32) == target, tf.float32)
   weight = tf.cast(target >= 0, tf.float32)
   weight /= tf.maximum(tf.reduce_sum(weight, axis=1, keepdims=True), 1.0)
   return {"loss": tf.reduce_mean(tf.reduce_sum(paid * weight, axis=1)),
@@ -270,7 +269,7 @@ class Transformer(keras.Model):
     seed: i64[B], for what is drawn.  source: i32[B, S], padded with -1 at the right.
     max_new_tokens: int, default the length of the training's targets.
     beam_size: int; above 1 nothing is drawn.  length_penalty: f32[] or f32[B], of beams: larger
-    ones prefer longer targets.  stop and the other knobs: see nn/decoding.
+    ones prefer longer targets.  stop: list of str.  The other knobs: see nn/decoding.
     Returns: {"token": i32[B, max_new_tokens]}, -1 after the end.
     """
     rows, wanted = tf.shape(source)[0], max_new_tokens or self.spec["length"]
@@ -278,6 +277,7 @@ class Transformer(keras.Model):
     knobs = decoding.given_knobs(rows, {
         "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
         "repetition_penalty": repetition_penalty, "no_repeat_ngram": no_repeat_ngram})
+    stop = text_codec.stop_table(self.tokenizer, stop)
     if beam_size == 1:
       return {"token": self._run("draw", source, wanted, tf.cast(seed, tf.int64), stop, knobs)}
     unused = [name for name, value in {**knobs, "stop": stop}.items() if tf.is_tensor(value)]
@@ -375,7 +375,8 @@ class Transformer(keras.Model):
 
   def _source(self, text):
     """text: string[B].  Returns: i32[B, S].  A longer one than was learned from is refused."""
-    token, limit = self.tokenizer.encode(text), self.spec["source_length"]
+    token = self.tokenizer.encode(text_codec.checked(text))
+    limit = self.spec["source_length"]
     longest = tf.reduce_max(token.row_lengths())
     tf.debugging.Assert(longest <= limit, [
         f"text: the model reads at most {limit} tokens; the longest given has", longest])
