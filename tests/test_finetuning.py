@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import time
@@ -12,11 +13,14 @@ import tensorflow as tf
 
 from aigc_tf import recipe
 from aigc_tf import runs
+from aigc_tf.data import text
 from aigc_tf.errors import UserError
+from aigc_tf.nn import lora
 from aigc_tf.nn import paths
 from aigc_tf.training import checkpoints
 from aigc_tf.training import finetuning
 from aigc_tf.training import loop
+from aigc_tf.training import record
 from tests import cases
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -286,6 +290,60 @@ def test_lora_also_trains_what_is_new(source, tmp_path):
   names = [path for path, v in paths.variables(model).items() if v.trainable]
   assert [n for n in names if "lora" not in n] == ["decoder/dense/bias"]
   assert len(names) == 5
+
+
+# --- texts
+
+TEXT = {"train.preview_every": 0, "train.steps": 2}
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory):
+  """A language model and a masked one, on other texts than a classifier's."""
+  folder = tmp_path_factory.mktemp("texts")
+  return (train(folder / "gpt", "gpt_poetry", **TEXT),
+          train(folder / "bert", "bert_reviews", **TEXT))
+
+
+def test_a_classifier_takes_over_the_encoder_and_the_tokenizer(texts, tmp_path, capsys):
+  _, encoder = texts
+  folder = train(tmp_path / "run", "bert_sentiment", **TEXT, **{"train.init_from": str(encoder)})
+  line, = [x for x in capsys.readouterr().out.splitlines() if x.startswith("starting from")]
+  assert re.search(r"variables are taken over; new are class_head/kernel \(8, 2\), not there, "
+                   r"class_head/bias \(2,\), not there$", line)
+  old, new = runs.read(encoder), runs.read(folder)
+  assert new.spec["tokenizer"] == old.spec["tokenizer"]
+  learned = text.spec(recipe.load("bert_sentiment:tiny").data)
+  assert learned["tokenizer"] != old.spec["tokenizer"]  # its own texts have no digits
+  # Whoever reads the run later gets its tokenizer without the source, and the same facts.
+  again = text.spec(new.config.data)
+  assert record.model_spec(again) == new.spec
+  assert {key: again[key] for key in new.record["data"]} == new.record["data"]
+  assert "tokenizer_spec" not in new.record["recipe"]["data"]
+
+
+def test_lora_adapts_the_attention_of_a_language_model(texts, tmp_path):
+  gpt, _ = texts
+  folder = train(tmp_path / "run", "gpt_poetry", **TEXT,
+                 **{"train.init_from": str(gpt), "train.lora_rank": 2, "compile.lr": 0.1})
+  run = runs.read(folder)
+  apart = runs.build_model(run.config, run.spec)
+  finetuning.adapt(apart, run.config.train)
+  checkpoints.read_twin(folder / "checkpoints", apart)
+  adapted = {path.rpartition("/")[0] for path in paths.variables(apart) if lora.is_matrix(path)}
+  assert adapted == {"blocks/0/attention/projection", "blocks/0/attention/output_projection"}
+  assert run.record["parameters"]["trainable"] == 2 * (8 + 24) + 2 * (8 + 8)
+  token = tf.constant([[1, 4, 5, 6, -1], [1, 7, 8, 9, 4]])
+  merged, before = runs.load_model(folder), runs.load_model(gpt)
+  np.testing.assert_allclose(merged(token), apart(token), atol=1e-5)
+  assert np.max(np.abs(merged(token) - before(token))) > 1e-3
+
+
+def test_a_tokenizer_of_another_kind_than_the_weights_is_one_line(texts, tmp_path):
+  with pytest.raises(UserError, match="data.tokenizer=byte, but the weights of .*gpt were trained "
+                                      "on tokens of kind char: set --recipe.data.tokenizer=char"):
+    train(tmp_path / "run", "gpt_poetry",
+          **TEXT, **{"train.init_from": str(texts[0]), "data.tokenizer": "byte"})
 
 
 # --- killed, and on several devices
