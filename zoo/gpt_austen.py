@@ -2,7 +2,8 @@
 
 Run:     python -m aigc_tf.train --recipe=gpt_austen
 Expect:  not measured
-Data:    austen, six novels, 4 MB of English (inside the R package janeaustenr; public domain)
+Data:    austen, six novels, 4 MB of English (inside the Debian package r-cran-janeaustenr; public
+         domain)
 """
 
 from ml_collections import ConfigDict

@@ -109,13 +109,15 @@ class MultiHeadAttention(layers.Layer):
                       "set model.heads to a divisor of model.width")
     self.width, self.heads = width, heads
     self.cross, self.rotary, self.dropout, self.site = cross, rotary, dropout, site
-    normal = keras.initializers.RandomNormal
     if cross:
-      self.query = layers.Dense(width, kernel_initializer=normal(0.02), name="query")
-    self.projection = layers.Dense((2 if cross else 3) * width, kernel_initializer=normal(0.02),
-                                   name="key_value" if cross else "query_key_value")
-    self.output_projection = layers.Dense(
-        width, kernel_initializer=normal(0.02 * output_scale), name="output")
+      self.query = self._matrix(width, "query")
+    self.projection = self._matrix(*((2 * width, "key_value") if cross else
+                                     (3 * width, "query_key_value")))
+    self.output_projection = self._matrix(width, "output", 0.02 * output_scale)
+
+  def _matrix(self, width, name, deviation=0.02):
+    normal = keras.initializers.RandomNormal(stddev=deviation)
+    return layers.Dense(width, kernel_initializer=normal, dtype=self.dtype_policy, name=name)
 
   def build(self, shape=None):
     for part in self._flatten_layers(include_self=False):

@@ -68,7 +68,7 @@ def lengths(token):
 
 
 def bucket(length):
-  """The next of 16, 24, 32, 48, 64, 96, ...: few sizes to compile for, a third too large at most.
+  """The next of 16, 24, 32, 48, 64, 96, ...: few sizes to compile for, at most a third empty.
 
   length: int.  Returns: int.
   """
