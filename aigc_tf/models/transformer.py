@@ -304,7 +304,7 @@ class Transformer(keras.Model):
     return self._compiled[name](source, tf.constant(wanted), room, *arguments)[:, :wanted]
 
   def _draw(self, source, limit, size, seed, stop, knobs):
-    """limit: int or i32[], new tokens at most.  size: int, room for them.  Returns: i32[B, size]."""
+    """limit: int or i32[], new tokens at most.  size: int, the room.  Returns: i32[B, size]."""
     begin = tf.fill([tf.shape(source)[0], 1], self.tokenizer.begin_id)
     step = self._step_for(*self._remember(source))
     logits, cache = self._first(step, source, size)

@@ -1,0 +1,37 @@
+"""Customer service in English and Chinese by a GPT, fine-tuned from a pretrained one.
+
+Run:     python -m aigc_tf.train --recipe=gpt_dialogue
+Expect:  not measured
+Data:    customer_service, 15,500 dialogues in both languages, synthetic: made out of the project's
+         own templates (Apache-2.0); starts from the weights of gpt_help
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config():
+  return ConfigDict({
+      "seed": 0,
+      "data": {
+          "modality": "text", "name": "customer_service", "split": "train",
+          "task": "language_model", "tokenizer": "bpe", "vocab_size": 6000, "length": 128,
+          "source_length": 0, "packed": False, "batch_size": 32,
+          "clean": {"normalize": "NFC", "dedupe": True, "min_chars": 1, "max_chars": 0},
+      },
+      "model": {"name": "gpt", "width": 192, "depth": 4, "heads": 6, "context": 0, "rotary": True,
+                "dropout": 0.1},
+      "compile": {"lr": 5e-4, "beta_1": 0.9, "beta_2": 0.99, "weight_decay": 0.01,
+                  "warmup_steps": 50, "decay_steps": 1200},
+      "train": {"init_from": "gpt_help", "steps": 1200, "clip_norm": 1.0, "jit": "on", "evaluate_every": 200},
+      "evaluate": {"num": 256, "metric": "test_loss", "mode": "min"},
+  })
+
+
+TINY = {
+    "data.name": "fake", "data.batch_size": 8, "data.length": 16, "data.tokenizer": "char",
+    "data.vocab_size": 32, "model.width": 8, "model.depth": 1, "model.heads": 2,
+    "train.init_from": "",
+    "train.steps": 4, "train.log_every": 2, "train.preview_every": 2,
+    "train.evaluate_every": 2, "train.checkpoint_every": 2, "compile.warmup_steps": 0,
+    "evaluate.num": 16,
+}
