@@ -10,14 +10,14 @@ from aigc_tf.models import bert
 from aigc_tf.nn import bpe
 from aigc_tf.nn import paths
 from aigc_tf.nn import tokenizers
+from tests.cases import CLASSES
 from tests.cases import documents
 from tests.cases import LETTERS
 from tests.cases import SEEDS
+from tests.cases import TEXT
 
-SPEC = {"modality": "text", "task": "language_model", "length": 12, "source_length": 0,
-        "tokenizer": {"kind": "char", "characters": LETTERS}, "packed": False,
-        "prompt_suffix": "", "num_classes": 0, "class_names": []}
-CLASSES = {**SPEC, "task": "classification", "num_classes": 2, "class_names": ["bad", "good"]}
+SPEC = {**TEXT, "length": 12}
+LABELLED = {**CLASSES, "length": 12}
 MASK, FIRST = 3, 4
 VOCAB_SIZE = FIRST + len(LETTERS)
 
@@ -111,7 +111,7 @@ def test_padding_changes_nothing_and_every_token_sees_all():
 
 
 def test_a_classified_row_depends_on_itself_alone():
-  model, given = build(CLASSES), token()
+  model, given = build(LABELLED), token()
   together = model(given)
   assert together.shape == (5, 2)
   for row in range(5):
@@ -142,7 +142,7 @@ def test_the_loss_is_that_of_the_hidden_tokens_in_the_whole_output():
 
 
 def test_pretrained_encoder_fits_into_a_classifier():
-  pretrained, classifier = (paths.variables(build(spec)) for spec in (SPEC, CLASSES))
+  pretrained, classifier = (paths.variables(build(spec)) for spec in (SPEC, LABELLED))
   shared = {path for path in pretrained if not path.startswith("mask_head/")}
   assert shared == {path for path in classifier if not path.startswith("class_head/")}
   assert len(shared) > 20
@@ -160,7 +160,7 @@ def test_one_batch_is_learned_by_heart():
 
 
 def test_classifier_learns_one_batch_under_attack():
-  model = build(CLASSES, dropout=0.0, attack_epsilon=0.02)
+  model = build(LABELLED, dropout=0.0, attack_epsilon=0.02)
   model.compile(lr=1e-2, adversarial_epsilon=0.02)
   batch = {"token": token(6), "label": tf.constant([0, 1, 1, 0, 1, 0]),
            "seed": tf.range(6, dtype=tf.int64)}

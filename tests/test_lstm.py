@@ -7,14 +7,13 @@ import tensorflow as tf
 
 from aigc_tf.errors import UserError
 from aigc_tf.models import lstm
+from tests.cases import CLASSES
 from tests.cases import documents
-from tests.cases import LETTERS
 from tests.cases import SEEDS
+from tests.cases import TEXT
 
-SPEC = {"modality": "text", "task": "language_model", "length": 12, "source_length": 0,
-        "tokenizer": {"kind": "char", "characters": LETTERS}, "packed": False,
-        "prompt_suffix": "", "num_classes": 0, "class_names": []}
-CLASSES = {**SPEC, "task": "classification", "num_classes": 2, "class_names": ["bad", "good"]}
+SPEC = {**TEXT, "length": 12}
+LABELLED = {**CLASSES, "length": 12}
 
 
 def build(spec=SPEC, **keywords):
@@ -78,7 +77,7 @@ def test_padding_on_either_side_changes_nothing():
 
 @pytest.mark.parametrize("pooling", lstm.POOLINGS)
 def test_a_classified_row_depends_on_itself_alone(pooling):
-  model, given = build(CLASSES, pooling=pooling), token()
+  model, given = build(LABELLED, pooling=pooling), token()
   together = model(given)
   assert together.shape == (5, 2)
   for row in range(5):
@@ -119,7 +118,7 @@ def test_one_batch_is_learned_by_heart_and_written_down():
 
 
 def test_classifier_learns_one_batch_under_attack():
-  model = build(CLASSES, attack_epsilon=0.02)
+  model = build(LABELLED, attack_epsilon=0.02)
   model.compile(lr=2e-2, adversarial_epsilon=0.02)
   batch = {"token": token(6), "label": tf.constant([0, 1, 1, 0, 1, 0]),
            "seed": tf.range(6, dtype=tf.int64)}
@@ -134,7 +133,7 @@ def test_classifier_learns_one_batch_under_attack():
 def test_compile_starts_from_pretrained_vectors(tmp_path):
   path = tmp_path / "vectors.txt"
   path.write_text("a 1 2 3\nc 4 5 6\nzebra 7 8 9\n")
-  model, untouched = build(CLASSES, embedding_dim=3), build(CLASSES, embedding_dim=3)
+  model, untouched = build(LABELLED, embedding_dim=3), build(LABELLED, embedding_dim=3)
   model.compile(vectors=str(path))
   expected = untouched.embedding.embeddings.numpy()
   expected[4], expected[6] = [1, 2, 3], [4, 5, 6]  # after four specials
@@ -172,7 +171,7 @@ def test_a_sampled_row_is_the_same_alone():
 
 
 def test_a_classifier_answers_texts():
-  model = build(CLASSES)
+  model = build(LABELLED)
   function, _ = model.endpoints()["serving_default"]
   told = tf.function(function)(text=tf.constant(["abc", "", "j" * 50, "?"]))
   np.testing.assert_allclose(tf.reduce_sum(told["probability"], axis=1), np.ones(4), rtol=1e-6)
@@ -183,7 +182,7 @@ def test_a_classifier_answers_texts():
 
 
 def test_previews_show_text_answer_and_truth():
-  model = build(CLASSES)
+  model = build(LABELLED)
   batch = {"token": tf.constant([[1, 4, 5, 2]]), "label": tf.constant([1])}
   text, = model.previews(batch, SEEDS)["samples"]["text"].numpy()
   first, second = text.decode().split("\n")

@@ -1,4 +1,4 @@
-"""BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding, arXiv:1810.04805.
+"""Pre-training of Deep Bidirectional Transformers (BERT), arXiv:1810.04805.
 
 An encoder that sees a whole text at once learns to tell tokens that were hidden from it (section
 3.1, task 1); then a small head on it learns to classify texts (section 3.2).
@@ -85,7 +85,7 @@ class Block(layers.Layer):
   """Self-attention, then a network on each token; both add to what they read."""
 
   def __init__(self, width, heads, dropout, site, name):
-    super().__init__(name=name)
+    super().__init__(name=name, dtype="float32")  # of the sum; its parts have the policy's
     self.dropout, self.site = dropout, 3 * site
     self.attention_norm = norm(width, "attention_norm")
     self.attention = attention.MultiHeadAttention(
@@ -135,7 +135,7 @@ class BERT(keras.Model):
   # --- networks
 
   def __init__(self, *, spec, width=128, heads=4, num_layers=4, dropout=0.1, attack_epsilon=0.0):
-    super().__init__()
+    super().__init__(dtype="float32")
     self.spec, self.tokenizer = spec, text_codec.tokenizer(spec)[0]
     self.dropout, self.attack_epsilon = dropout, attack_epsilon
     self.num_classes = classification.num_classes(spec)

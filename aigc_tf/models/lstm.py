@@ -18,7 +18,6 @@ from keras import ops
 import tensorflow as tf
 
 from aigc_tf.errors import UserError
-from aigc_tf.nn import adversarial
 from aigc_tf.nn import classification
 from aigc_tf.nn import dropout as drop
 from aigc_tf.nn import generation
@@ -60,7 +59,7 @@ class Cell(layers.Layer):
     def step(state, inputs):
       return self.advance(inputs[0], inputs[1], state)
 
-    heard = tf.transpose(self._hear(x), (1, 0, 2))  # one product for all tokens, then token by token
+    heard = tf.transpose(self._hear(x), (1, 0, 2))  # one product for all tokens
     states = tf.scan(step, (heard, tf.transpose(mask)), state)
     return tf.transpose(states[0], (1, 0, 2)), tuple(part[-1] for part in states)
 
@@ -149,7 +148,7 @@ class LSTM(keras.Model):
 
   def __init__(self, *, spec, width=256, num_layers=2, embedding_dim=0, cell="lstm", dropout=0.0,
                pooling="mean", attack_epsilon=0.0):
-    super().__init__()
+    super().__init__(dtype="float32")  # layers have the policy's
     for key, value, known in (("cell", cell, CELLS), ("pooling", pooling, POOLINGS)):
       if value not in known:
         raise UserError(f"model.{key}={value!r}: choose one of {', '.join(known)}")

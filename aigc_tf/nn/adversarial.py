@@ -44,7 +44,8 @@ def losses(logits_of, embedded, label, epsilon):
   """A classifier's cross-entropy, and the same under attack.
 
   logits_of: function(f32[B, L, D]) -> f32[B, K], each row from its own embedding alone.
-  embedded: f32[B, L, D].  label: i32[B].  epsilon: length of the step over that of a row's embedding; 0 for no attack.
+  embedded: f32[B, L, D].  label: i32[B].
+  epsilon: length of the step as a share of that of a row's embedding; 0 for no attack.
   Returns: dict of means over rows: loss and accuracy; under attack, if there is one, robust_loss
     and robust_accuracy.
   """
