@@ -16,9 +16,11 @@ import tensorflow as tf
 from aigc_tf import recipe
 from aigc_tf import runs
 from aigc_tf.errors import UserError
+from aigc_tf.nn import paths
 from aigc_tf.training import checkpoints
 from aigc_tf.training import loop
 from aigc_tf.training import metrics_log
+from tests import cases
 
 QUICK = {"train.steps": 12, "train.log_every": 3, "train.preview_every": 6,
          "train.evaluate_every": 0, "train.checkpoint_every": 4}
@@ -162,6 +164,19 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, capsys, dam
   printed = capsys.readouterr().out
   assert "step_00000012 is damaged" in printed and "going on from step 8" in printed
   assert_same(final_state(whole), final_state(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.name)
+def test_a_checkpoint_holds_every_weight(tmp_path, case):
+  """Those of layers in lists too."""
+  model, twin = case.build(compiled=False), case.build(compiled=False)
+  for weight in model.weights:
+    weight.assign_add(tf.ones_like(weight))
+  whole = tf.train.Checkpoint(twin=paths.raw(model))
+  checkpoints.Checkpoints(tmp_path, whole, 1).save(7, 0, {"step": 7})
+  assert checkpoints.read_twin(tmp_path, twin) == 7
+  for weight, expected in zip(twin.weights, model.weights, strict=True):
+    np.testing.assert_array_equal(weight, expected, err_msg=weight.path)
 
 
 def test_all_checkpoints_damaged_is_one_line(tmp_path):

@@ -42,6 +42,15 @@ def variables(model):
   return found
 
 
+def raw(model):
+  """{path: tf.Variable}, for a checkpoint.
+
+  A tf.train.Checkpoint of the model itself has no layer that stands in a list or a dict
+  (Keras 3.15), and says nothing of it.
+  """
+  return {path: variable.value for path, variable in variables(model).items()}
+
+
 def _unused(name, taken):
   names = itertools.chain([name], (f"{name}_{i}" for i in itertools.count(1)))
   return next(n for n in names if n not in taken)

@@ -13,6 +13,7 @@ import shutil
 import tensorflow as tf
 
 from aigc_tf.errors import UserError
+from aigc_tf.nn import paths
 
 PREFIX, BEST, TEMPORARY = "step_", "best", ".writing"
 # What reading a truncated or altered checkpoint raises.
@@ -95,7 +96,7 @@ def read_twin(folder, model):
   for path in best + sorted(folder.glob(PREFIX + "*"), reverse=True):
     try:
       state = read_state(path)
-      status = tf.train.Checkpoint(twin=model).read(str(path / "variables"))
+      status = tf.train.Checkpoint(twin=paths.raw(model)).read(str(path / "variables"))
       status.expect_partial().assert_existing_objects_matched()
       return state["step"]
     except DAMAGE:

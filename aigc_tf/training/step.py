@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from aigc_tf.nn import paths
 from aigc_tf.training import ema
 
 _MAX_SCALARS = 64  # room for the sums of a train_step's scalars, whose names are known once traced
@@ -26,10 +27,13 @@ class CompiledSteps:
     self._run = tf.function(self._chunk)
 
   def variables(self):
-    """What a checkpoint must hold, by name. Keras's own noise generators are not tracked by it."""
+    """What a checkpoint must hold, by name: nothing is left to Keras's own tracking."""
+    optimizers = {name: [v.value for v in optimizer.variables]
+                  for name, (optimizer, _) in self.model.gradient_step.updates.items()}
     noise = [v.value for v in self.model.variables if "seed_generator" in v.path]
-    return {"model": self.model, "twin": self.twin, "step": self.step, "position": self.position,
-            "count": self.count, "sums": self.sums, "noise": noise}
+    return {"model": paths.raw(self.model), "twin": paths.raw(self.twin), "step": self.step,
+            "position": self.position, "count": self.count, "sums": self.sums, "noise": noise,
+            "optimizers": optimizers}
 
   def __call__(self, iterator, steps):
     """Runs up to `steps` updates; stops after one whose scalars are not all finite.
