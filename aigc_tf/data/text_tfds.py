@@ -55,7 +55,8 @@ def tasks(name):
     with contextlib.suppress(UserError):
       _columns(builder, task)
       found.append(task)
-  return found if "text" in builder.info.features else sorted(found, reverse=True)
+  is_plain = "text" in builder.info.features and "source" not in builder.info.features
+  return found if is_plain else sorted(found, reverse=True)
 
 
 def _open(builder, task, classified="text"):

@@ -25,10 +25,10 @@ _SWITCH = re.compile(r'class="(?:WRITER|CALC|IMPRESS|DRAW|CHART|MATH|BASE|WIN|UN
 
 
 class LibreofficeHelpEnZh(tfds.core.GeneratorBasedBuilder):
-  """source: English.  target: Chinese."""
+  """source: English.  target: Chinese.  text: one below the other."""
 
   name = "libreoffice_help_en_zh"
-  VERSION = tfds.core.Version("1.0.0")
+  VERSION = tfds.core.Version("1.1.0")
 
   def _info(self):
     return tfds.core.DatasetInfo(
@@ -37,7 +37,8 @@ class LibreofficeHelpEnZh(tfds.core.GeneratorBasedBuilder):
         homepage="https://help.libreoffice.org",
         license=packages.PACKAGES["libreoffice-help-en-us"].licence,
         features=tfds.features.FeaturesDict({
-            "source": tfds.features.Text(), "target": tfds.features.Text()}),
+            "source": tfds.features.Text(), "target": tfds.features.Text(),
+            "text": tfds.features.Text()}),
         supervised_keys=("source", "target"))
 
   def _split_generators(self, dl_manager):
@@ -52,7 +53,7 @@ class LibreofficeHelpEnZh(tfds.core.GeneratorBasedBuilder):
 
   def _generate_examples(self, rows):
     for source, target in rows:
-      yield source, {"source": source, "target": target}
+      yield source, {"source": source, "target": target, "text": f"{source}\n{target}"}
 
 
 def pairs(english, chinese):
