@@ -20,9 +20,9 @@ def get_config():
       },
       "model": {"name": "bert", "width": 128, "heads": 4, "num_layers": 4, "dropout": 0.1,
                 "attack_epsilon": 0.02},
-      "compile": {"lr": 2e-4, "warmup_steps": 100, "decay_steps": 2000, "weight_decay": 0.01,
+      "compile": {"lr": 2e-4, "warmup_steps": 100, "decay_steps": 1000, "weight_decay": 0.01,
                   "adversarial_epsilon": 0.02},
-      "train": {"init_from": "bert_reviews", "steps": 2000, "clip_norm": 1.0,
+      "train": {"init_from": "bert_reviews", "steps": 1000, "clip_norm": 1.0,
                 "evaluate_every": 250},
       "evaluate": {"num": 1000, "metric": "test_accuracy", "mode": "max"},
   })

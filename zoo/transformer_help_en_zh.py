@@ -22,7 +22,7 @@ def get_config():
                 "dropout": 0.1},
       "compile": {"lr": 0.0, "warmup_steps": 1000, "label_smoothing": 0.1, "beta_1": 0.9,
                   "beta_2": 0.98, "weight_decay": 0.0},
-      "train": {"steps": 4000, "clip_norm": 1.0, "evaluate_every": 1000},
+      "train": {"steps": 3000, "clip_norm": 1.0, "evaluate_every": 1500},
       "evaluate": {"num": 500, "metric": "test_loss", "mode": "min"},
   })
 
