@@ -123,9 +123,11 @@ def test_classifier_learns_one_batch_under_attack():
   batch = {"token": token(6), "label": tf.constant([0, 1, 1, 0, 1, 0]),
            "seed": tf.range(6, dtype=tf.int64)}
   step = tf.function(model.train_step)
-  for _ in range(40):
-    scalars = step(batch)
-  assert float(scalars["accuracy"]) == float(scalars["robust_accuracy"]) == 1.0
+  first = step(batch)
+  for _ in range(80):
+    last = step(batch)
+  assert float(last["accuracy"]) == 1.0  # the loss is that of the texts and of the attacked
+  assert float(last["loss"]) < 0.5 * float(first["loss"])
   measured = model.test_step(batch)
   assert set(model.held_out_scalars) == set(measured) == {"loss", "accuracy", "robust_accuracy"}
 
