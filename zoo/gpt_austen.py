@@ -21,8 +21,8 @@ def get_config():
       "model": {"name": "gpt", "width": 192, "depth": 4, "heads": 6, "context": 0, "rotary": True,
                 "dropout": 0.0},
       "compile": {"lr": 2e-3, "beta_1": 0.9, "beta_2": 0.99, "weight_decay": 0.1,
-                  "warmup_steps": 100, "decay_steps": 5000},
-      "train": {"steps": 5000, "clip_norm": 1.0, "jit": "on", "preview_every": 1000,
+                  "warmup_steps": 100, "decay_steps": 3000},
+      "train": {"steps": 3000, "clip_norm": 1.0, "jit": "on", "preview_every": 1000,
                 "evaluate_every": 1000},
       "evaluate": {"num": 256, "metric": "test_loss", "mode": "min"},
   })

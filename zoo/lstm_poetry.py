@@ -1,9 +1,9 @@
-"""Chinese quatrains from a title by an LSTM, arXiv:1308.0850.
+"""Chinese poems from a title or a tune by an LSTM, arXiv:1308.0850.
 
 Run:     python -m aigc_tf.train --recipe=lstm_poetry
 Expect:  not measured
-Data:    chinese_poetry, quatrains of the Tang and Song with their titles (npm package
-         chinese-poetry, MIT, texts in the public domain; 86 MB)
+Data:    chinese_poetry, 115,000 quatrains and ci of the Tang and Song with their titles (npm
+         package chinese-poetry, MIT, texts in the public domain; 86 MB)
 """
 
 from ml_collections import ConfigDict
@@ -13,15 +13,15 @@ def get_config():
   return ConfigDict({
       "seed": 0,
       "data": {
-          "modality": "text", "name": "chinese_poetry/quatrains", "split": "train",
-          "task": "language_model", "tokenizer": "char", "vocab_size": 5000, "length": 64,
-          "source_length": 0, "packed": False, "batch_size": 32,
+          "modality": "text", "name": "chinese_poetry", "split": "train",
+          "task": "language_model", "tokenizer": "char", "vocab_size": 5000, "length": 96,
+          "source_length": 0, "packed": True, "batch_size": 64,
           "clean": {"normalize": "NFC", "dedupe": True, "min_chars": 1, "max_chars": 0},
       },
       "model": {"name": "lstm", "width": 320, "num_layers": 2, "embedding_dim": 256,
                 "cell": "lstm", "dropout": 0.1},
-      "compile": {"lr": 2e-3, "warmup_steps": 100, "decay_steps": 4000, "weight_decay": 0.01},
-      "train": {"steps": 4000, "clip_norm": 1.0, "evaluate_every": 1000},
+      "compile": {"lr": 2e-3, "warmup_steps": 100, "decay_steps": 1500, "weight_decay": 0.01},
+      "train": {"steps": 1500, "clip_norm": 1.0},
       "evaluate": {"num": 256, "metric": "test_loss", "mode": "min"},
   })
 
