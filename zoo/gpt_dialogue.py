@@ -14,11 +14,11 @@ def get_config():
       "seed": 0,
       "data": {
           "modality": "text", "name": "customer_service", "split": "train",
-          "task": "language_model", "tokenizer": "bpe", "vocab_size": 6000, "length": 128,
+          "task": "language_model", "tokenizer": "bpe", "vocab_size": 4000, "length": 128,
           "source_length": 0, "packed": False, "batch_size": 32,
           "clean": {"normalize": "NFC", "dedupe": True, "min_chars": 1, "max_chars": 0},
       },
-      "model": {"name": "gpt", "width": 192, "depth": 4, "heads": 6, "context": 0, "rotary": True,
+      "model": {"name": "gpt", "width": 128, "depth": 4, "heads": 4, "context": 0, "rotary": True,
                 "dropout": 0.1},
       "compile": {"lr": 5e-4, "beta_1": 0.9, "beta_2": 0.99, "weight_decay": 0.01,
                   "warmup_steps": 50, "decay_steps": 600},

@@ -18,7 +18,7 @@ def get_config():
           "source_length": 0, "packed": True, "batch_size": 64,
           "clean": {"normalize": "NFC", "dedupe": True, "min_chars": 1, "max_chars": 0},
       },
-      "model": {"name": "lstm", "width": 320, "num_layers": 2, "embedding_dim": 256,
+      "model": {"name": "lstm", "width": 256, "num_layers": 2, "embedding_dim": 192,
                 "cell": "lstm", "dropout": 0.1},
       "compile": {"lr": 2e-3, "warmup_steps": 100, "decay_steps": 1500, "weight_decay": 0.01},
       "train": {"steps": 1500, "clip_norm": 1.0},

@@ -14,11 +14,11 @@ def get_config():
       "seed": 0,
       "data": {
           "modality": "text", "name": "libreoffice_help_en_zh", "split": "train",
-          "batch_size": 64, "task": "text_to_text", "tokenizer": "bpe", "vocab_size": 6000,
+          "batch_size": 64, "task": "text_to_text", "tokenizer": "bpe", "vocab_size": 5000,
           "length": 32, "source_length": 32, "packed": False,
           "clean": {"normalize": "NFC", "dedupe": True, "min_chars": 1, "max_chars": 0},
       },
-      "model": {"name": "transformer", "width": 192, "depth": 3, "heads": 4, "hidden_dim": 768,
+      "model": {"name": "transformer", "width": 160, "depth": 3, "heads": 4, "hidden_dim": 640,
                 "dropout": 0.1},
       "compile": {"lr": 0.0, "warmup_steps": 1000, "label_smoothing": 0.1, "beta_1": 0.9,
                   "beta_2": 0.98, "weight_decay": 0.0},
