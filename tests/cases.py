@@ -43,7 +43,7 @@ class Case:
       return model.generate(SEEDS)["image"].numpy()
     batch = self.batch(5)
     key = "source" if "source" in batch else "token"
-    if self.spec["task"] == "classification":
+    if self.spec["task"] == "classification" or self.model == "bert":
       return model(batch[key]).numpy()
     return model.generate(SEEDS, **{key: batch[key][:, :5]}, max_new_tokens=6)["token"].numpy()
 
