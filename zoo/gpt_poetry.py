@@ -1,7 +1,8 @@
 """Chinese poems from a title or a tune by a GPT, arXiv:1706.03762.
 
 Run:     python -m aigc_tf.train --recipe=gpt_poetry
-Expect:  not measured
+Expect:  bits per character 5.89 (held-out poems), 98 % of the quatrains have the form asked for,
+         they do not rhyme yet; one run, 34 minutes on 2 busy CPU cores, 2026-11-22
 Data:    chinese_poetry, 115,000 quatrains and ci of the Tang and Song with their titles (npm
          package chinese-poetry, MIT, texts in the public domain; 86 MB)
 """
