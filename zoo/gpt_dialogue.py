@@ -1,4 +1,4 @@
-"""Customer service in English and Chinese by a GPT, fine-tuned from a pretrained one.
+"""Customer service in English and Chinese by a GPT, arXiv:1706.03762, that goes on from gpt_help.
 
 Run:     python -m aigc_tf.train --recipe=gpt_dialogue
 Expect:  not measured
