@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from aigc_tf.nn import text_codec
 from tests.cases import CASES
 from tests.cases import SEEDS
 
@@ -111,3 +112,13 @@ def test_a_classifier_answers_with_its_names_and_probabilities(case):
   answer = case.build().endpoints()["serving_default"][0](text=tf.constant(["abc", "", "zzz"]))
   assert set(answer["label"].numpy()) <= {b"bad", b"good"}
   np.testing.assert_allclose(tf.reduce_sum(answer["probability"], axis=1), 1.0, rtol=1e-5)
+
+
+def test_first_lines_of_packed_rows_are_those_of_texts_that_begin_there():
+  case = next(case for case in TEXTS if case.name == "gpt")
+  model = case.build()
+  model.spec = {**case.spec, "packed": True, "prompt_suffix": "d"}
+  a, d, e = 4, 7, 8
+  token = tf.constant([[e, 2, 1, a, e, d, e, 2, 1, e], [e] * 10], tf.int32)
+  first = text_codec.first_lines(model, token, 3)
+  assert first.numpy().tolist() == [b"aed", b"", b"aed"]

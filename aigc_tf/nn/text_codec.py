@@ -105,11 +105,15 @@ def _rows(model, text, begins=None):
 def first_lines(model, token, rows):
   """The texts' beginnings up to the prompt suffix, in the order of a batch.
 
-  token: i32[B, L].  rows: how many.  Returns: string[rows], empty where there is no suffix.
+  token: i32[B, L]; of a row of packed texts the first that begins in it.  rows: how many.
+  Returns: string[rows], empty where there is no suffix, or no text begins.
   """
   suffix = model.spec["prompt_suffix"]
   if not suffix:
     return tf.fill((rows,), "")
+  if model.spec["packed"] and model.tokenizer.begin_id != model.tokenizer.end_id:
+    begun = tf.cumsum(tf.cast(token == model.tokenizer.begin_id, tf.int32), axis=1)
+    token = tf.where(begun == 1, token, -1)
   text = model.tokenizer.decode(tf.gather(token, tf.range(rows) % tf.shape(token)[0]))
   return tf.strings.regex_replace(text, rf"(?s)(\Q{suffix}\E).*", r"\1")
 
@@ -221,7 +225,7 @@ def stop_table(found, stop):
 def _automaton(found, string):
   """Knuth, Morris and Pratt's, its bytes taken in the groups that are tokens.  i32[A, V]."""
   move = _byte_moves(string)
-  pieces = found._pieces.numpy()[:-1].tolist()
+  pieces = found.pieces()
   size, width = len(pieces), max(len(piece) for piece in pieces)
   spelled = np.full((size, width), 256)
   for token, piece in enumerate(pieces):

@@ -94,6 +94,10 @@ class Tokenizer(tf.Module):
     """text: string[B], UTF-8.  Returns: tf.RaggedTensor i32[B, None], no special among them."""
     raise AssertionError("a kind of tokenizer has its own encode")
 
+  def pieces(self):
+    """The bytes of each token, eagerly.  Returns: list of V bytes, b"" for special tokens."""
+    return self._pieces.numpy()[:-1].tolist()
+
   def decode(self, token):
     """token: i32[B, L]; -1, specials and what is no id give nothing.
 

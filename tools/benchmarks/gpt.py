@@ -11,11 +11,11 @@ import math
 import os
 import time
 
+from benchmarks import ours as this_project
+from benchmarks import rounds
 import numpy as np
 
 from aigc_tf.errors import UserError
-from benchmarks import ours as this_project
-from benchmarks import rounds
 
 NEW_TOKENS, PROMPT_TOKENS = 128, 16
 # depth, heads, width, vocabulary, context of GPT-2's kind.
@@ -46,8 +46,8 @@ def learning(config, values):
   our_loss = float(np.mean([float(ours.model.test_step(batch)["loss"]) for batch in held_out]))
   their_loss = theirs.run(-1)
   print(f"{values.recipe}: held-out loss after {values.steps} steps of {config.data.batch_size} x "
-        f"{config.data.length} tokens: this project {our_loss:.4f}, PyTorch {their_loss:.4f} nats a "
-        "token")
+        f"{config.data.length} tokens: this project {our_loss:.4f}, PyTorch {their_loss:.4f} "
+        "nats a token")
 
 
 def generation(config, values):
@@ -90,8 +90,7 @@ class Ours:
     from aigc_tf.models import gpt
     depth, heads, width, vocabulary, context = size
     spec = {"modality": "text", "task": "language_model", "length": context, "packed": True,
-            "prompt_suffix": "",
-            "tokenizer": {"kind": "char", "characters": characters(vocabulary)}}
+            "prompt_suffix": "", "tokenizer": None, "vocab_size": vocabulary}  # no end: all steps
     self.model = gpt.Model(spec=spec, depth=depth, heads=heads, width=width)
     self.token = prompts(rows, vocabulary)
 
@@ -231,10 +230,3 @@ def prompts(rows, vocabulary):
   """int32[rows, PROMPT_TOKENS], any tokens."""
   return np.random.default_rng(0).integers(
       4, vocabulary, (rows, PROMPT_TOKENS)).astype(np.int32)
-
-
-def characters(vocabulary):
-  """As many characters as fill a vocabulary, beside the special tokens."""
-  from aigc_tf.nn import tokenizers
-  specials = tokenizers.from_spec({"kind": "char", "characters": "a"}).vocab_size - 1
-  return "".join(chr(0x4E00 + i) for i in range(vocabulary - specials))
