@@ -90,7 +90,7 @@ class Generator:
 
   def _width(self, token, max_new_tokens):
     wanted = max_new_tokens or self.defaults.get("max_new_tokens", 0)
-    return int(tf.reduce_max(wanted)) or self.context + 1 - token.shape[1]
+    return int(tf.reduce_max(wanted)) or int(tf.reduce_max(self.limit(token)))
 
   def _knobs(self, knobs, rows):
     """Neutral ones are left out: that they are is compiled, the values of others are not."""
