@@ -19,8 +19,8 @@ def get_config():
           "clean": {"normalize": "NFKC", "dedupe": True, "min_chars": 1, "max_chars": 0},
       },
       "model": {"name": "bert", "width": 128, "heads": 4, "num_layers": 4, "dropout": 0.1},
-      "compile": {"lr": 1e-3, "warmup_steps": 200, "decay_steps": 2000, "weight_decay": 0.01},
-      "train": {"steps": 2000, "clip_norm": 1.0, "evaluate_every": 1000},
+      "compile": {"lr": 1e-3, "warmup_steps": 200, "decay_steps": 1200, "weight_decay": 0.01},
+      "train": {"steps": 1200, "clip_norm": 1.0},
       "evaluate": {"num": 64, "metric": "test_loss", "mode": "min"},
   })
 

@@ -20,10 +20,10 @@ def get_config():
       },
       "model": {"name": "bert", "width": 128, "heads": 4, "num_layers": 4, "dropout": 0.1,
                 "attack_epsilon": 0.02},
-      "compile": {"lr": 2e-4, "warmup_steps": 100, "decay_steps": 1000, "weight_decay": 0.01,
+      "compile": {"lr": 2e-4, "warmup_steps": 100, "decay_steps": 800, "weight_decay": 0.01,
                   "adversarial_epsilon": 0.02},
-      "train": {"init_from": "bert_reviews", "steps": 1000, "clip_norm": 1.0,
-                "evaluate_every": 250},
+      "train": {"init_from": "bert_reviews", "steps": 800, "clip_norm": 1.0,
+                "evaluate_every": 200},
       "evaluate": {"num": 1000, "metric": "test_accuracy", "mode": "max"},
   })
 

@@ -20,8 +20,8 @@ def get_config():
       },
       "model": {"name": "lstm", "width": 256, "num_layers": 2, "embedding_dim": 192,
                 "cell": "lstm", "dropout": 0.1},
-      "compile": {"lr": 2e-3, "warmup_steps": 100, "decay_steps": 1500, "weight_decay": 0.01},
-      "train": {"steps": 1500, "clip_norm": 1.0},
+      "compile": {"lr": 2e-3, "warmup_steps": 100, "decay_steps": 800, "weight_decay": 0.01},
+      "train": {"steps": 800, "clip_norm": 1.0},
       "evaluate": {"num": 256, "metric": "test_loss", "mode": "min"},
   })
 

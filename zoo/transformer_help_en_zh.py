@@ -1,7 +1,8 @@
 """English to Chinese by a Transformer, arXiv:1706.03762, on the help texts of an office suite.
 
 Run:     python -m aigc_tf.train --recipe=transformer_help_en_zh
-Expect:  not measured
+Expect:  BLEU 41.1 (sacrebleu, greedy, 500 held-out pairs; 42.2 by 4 beams; the translation of the
+         nearest training sentence gets 30.8); one run, 15 minutes on 2 busy CPU cores, 2026-11-22
 Data:    libreoffice_help_en_zh, 15,600 pairs of sentences (Debian's libreoffice-help packages,
          5.2 MB, MPL-2.0)
 """
