@@ -107,7 +107,7 @@ def run(values):
 def _prompts(values):
   """List of str, or None.  Raises: UserError."""
   if values.prompt_file is None:
-    return None if values.prompt is None else [values.prompt]
+    return None if values.prompt is None else [_utf8(values.prompt)]
   if values.prompt is not None or values.num is not None:
     raise UserError("--prompt_file has one prompt a line, one sample each: leave out --prompt and "
                     "--num")
@@ -120,6 +120,15 @@ def _prompts(values):
   if not prompts:
     raise UserError(f"--prompt_file={values.prompt_file} has no prompt in it")
   return prompts
+
+
+def _utf8(prompt):
+  try:
+    prompt.encode()
+  except UnicodeEncodeError as error:  # bytes of the command line that are no text
+    raise UserError("--prompt is not valid UTF-8: type it in that encoding, or put it into a file "
+                    "for --prompt_file") from error
+  return prompt
 
 
 def _check_mode(kind, model, name, mode):

@@ -229,6 +229,37 @@ def test_mistakes_with_generate(plain, words, message, tmp_path, capsys):
   assert_one_line(status, capsys, message)
 
 
+@pytest.mark.parametrize("model,words,message", [
+    ("gpt_poetry", ["--prompt=" + "春" * 100], "a prompt has 102 tokens, the model reads at most"),
+    ("gpt_poetry", ["--prompt=\udcff"], "--prompt is not valid UTF-8"),
+    ("gpt_poetry", ["--label=3"], "--label does not go with this gpt; it takes --max_new_tokens"),
+    ("gpt_poetry", ["--beam_size=2"], "--beam_size does not go with"),
+    ("gpt_poetry", ["--mode=interpolate"], "gpt cannot interpolate; it can sample"),
+    ("gpt_poetry", ["--prompt_file=x", "--num=2"], "leave out --prompt and --num"),
+    ("transformer_help_en_zh", [], "--prompt is missing: transformer works on a text of yours"),
+    ("transformer_help_en_zh", ["--prompt=" + "a b " * 40], "the model reads at most 32"),
+])
+def test_mistakes_with_texts(model, words, message, capsys):
+  status = generate.main(["generate", f"--model={model}", *words])
+  assert_one_line(status, capsys, message)
+
+
+def test_a_prompt_file_without_prompts(tmp_path, capsys):
+  (tmp_path / "prompts.txt").write_text("\n  \n")
+  status = generate.main(["generate", "--model=gpt_poetry",
+                          f"--prompt_file={tmp_path / 'prompts.txt'}"])
+  assert_one_line(status, capsys, "has no prompt in it")
+
+
+def test_a_text_is_printed_as_it_is_written_to_a_file(tmp_path, capsys):
+  words = ["generate", "--model=gpt_poetry", "--prompt=五绝：春", "--max_new_tokens=12"]
+  assert generate.main([*words, "--seed=4"]) == 0
+  printed = capsys.readouterr().out.strip()
+  assert printed.startswith("五绝：春\n") and len(printed) > 12
+  assert generate.main([*words, "--seed=3", "--num=2", f"--out={tmp_path}"]) == 0
+  assert (tmp_path / "00001.txt").read_text().strip() == printed  # seed 4, alone or in a batch
+
+
 def test_labels_out_of_range(conditional, tmp_path, capsys):
   for label in (-1, 10):
     for mode in ("sample", "interpolate"):

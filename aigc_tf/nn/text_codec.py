@@ -147,7 +147,7 @@ def stream(model, seed, prompt="", stop=None, **knobs):
   seed: int.  prompt: str.  stop: list of str.  Joined, the pieces are the text of `generate`.
   """
   _need_tokenizer(model)
-  token = _eager_prompts(model, [prompt])
+  token = model.generator.prompt([seed], _eager_prompts(model, [prompt]))
   yield with_suffix(tf.constant([prompt]), model.spec["prompt_suffix"])[0].numpy().decode()
   told, table = 0, stop_table(model.tokenizer, stop)
   longest = max((len(string) for string in stop or ()), default=0)
