@@ -27,8 +27,8 @@ def get_config():
 
 
 TINY = {
-    "data.name": "fake", "data.batch_size": 8, "data.length": 16, "data.vocab_size": 32,
+    "data.name": "fake", "data.batch_size": 8, "data.length": 8, "data.vocab_size": 32,
     "model.width": 8, "model.num_layers": 1, "model.embedding_dim": 8,
-    "train.steps": 4, "train.log_every": 2, "train.preview_every": 2, "train.evaluate_every": 2,
+    "train.steps": 4, "train.log_every": 2, "train.preview_every": 2,
     "train.checkpoint_every": 2, "evaluate.num": 16,
 }

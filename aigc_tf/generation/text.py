@@ -20,13 +20,18 @@ NEEDS_OUT, NUM = False, 1
 def check(model, name, mode, knobs, prompts):
   """Raises: UserError for flags that do not go with the model."""
   del mode
-  if prompts is None and not hasattr(model, "generate_text"):
+  if prompts is None and not _writes(model):
     raise UserError(f"--prompt is missing: {name} works on a text of yours")
   allowed = _knobs(model)
   wrong = [knob for knob in knobs if knob not in allowed]
   if wrong:
     raise UserError(f"--{wrong[0]} does not go with this {name}; " + (
         f"it takes {', '.join('--' + knob for knob in allowed)}" if allowed else "it takes none"))
+
+
+def _writes(model):
+  """Whether it goes on from a prompt, or from nothing."""
+  return model.spec["task"] == "language_model" and hasattr(model, "generate_text")
 
 
 def _knobs(model):
@@ -45,7 +50,7 @@ def sample(model, config, options):
   prompts = options.prompts or [""]
   if len(prompts) < options.num:
     prompts = prompts * options.num  # one prompt, many seeds
-  if len(prompts) == 1 and hasattr(model, "stream"):
+  if len(prompts) == 1 and _writes(model):
     return _written([_stream(model, prompts[0], options)], options)
   texts = []
   for start in tqdm.trange(0, len(prompts), BATCH_ROWS, unit="batch", disable=None, leave=False):
@@ -69,7 +74,7 @@ def _stream(model, prompt, options):
 
 def _answers(model, prompts, seed, options):
   """Returns: list of str, one for each prompt."""
-  if hasattr(model, "generate_text"):
+  if _writes(model):
     made = model.generate_text(seed, prompts, list(options.stop), **options.knobs)["text"]
     return samples.to_strings(made)
   if model.spec["task"] == "text_to_text":
