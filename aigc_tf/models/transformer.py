@@ -94,7 +94,7 @@ class Block(layers.Layer):
   dropout: rate.  site: int, a number of the block's own, for the dropout's noise.
   """
 
-  names = ("attention", "network")
+  names: tuple[str, ...] = ("attention", "network")
 
   def __init__(self, width, heads, hidden_dim, dropout, site, name):
     super().__init__(name=name, dtype="float32")
