@@ -1,10 +1,14 @@
 """The promises that every text model keeps, beside those of all models."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from aigc_tf.errors import UserError
 from aigc_tf.nn import text_codec
+from aigc_tf.nn import tokenizers
 from tests.cases import CASES
 from tests.cases import SEEDS
 
@@ -122,3 +126,63 @@ def test_first_lines_of_packed_rows_are_those_of_texts_that_begin_there():
   token = tf.constant([[e, 2, 1, a, e, d, e, 2, 1, e], [e] * 10], tf.int32)
   first = text_codec.first_lines(model, token, 3)
   assert first.numpy().tolist() == [b"aed", b"", b"aed"]
+
+
+# --- what went wrong once
+
+
+def gpt(**spec):
+  case = next(case for case in TEXTS if case.name == "gpt")
+  return dataclasses.replace(case, spec={**case.spec, **spec}).build(compiled=False)
+
+
+def test_a_stream_ends_before_a_stop_string_within_a_token():
+  words = ["a hat that chats", "the hat, the cat", "what a hat"]
+  model = gpt(tokenizer=tokenizers.learn("bpe", words * 5, 275))
+  differ = 0
+  for seed in range(12):
+    whole = model.generate_text([seed], ["a"], stop=["h"])["text"].numpy()[0].decode()
+    assert "".join(model.stream(seed, "a", stop=["h"])) == whole
+    differ += whole != model.generate_text([seed], ["a"])["text"].numpy()[0].decode()
+  assert differ  # there were stop strings to be found
+
+
+def test_the_room_of_a_row_is_its_own():
+  model, token = gpt(), np.array([[1, 5, -1, -1], [1, 5, 6, 7]], np.int32)
+  made = model.generate([3, 4], token=token, max_new_tokens=tf.constant([3, 0]))["token"].numpy()
+  alone = model.generate([4], token=token[1:], max_new_tokens=0)["token"].numpy()[0]
+  assert np.sum(made[0] >= 0) <= 2 + 3
+  np.testing.assert_array_equal(made[1][made[1] >= 0], alone[alone >= 0])
+
+
+@pytest.mark.parametrize("knobs,message", [
+    ({"temperature": [-1.0]}, "temperature=.*0 or more"),
+    ({"top_p": np.array([7.0])}, "top_p=.*between 0 and 1"),
+    ({"repetition_penalty": [float("nan")]}, "repetition_penalty"),
+    ({"colour": 1}, "no knob 'colour'"),
+])
+def test_knobs_that_cannot_be(knobs, message):
+  with pytest.raises(UserError, match=message):
+    gpt().generate([1], max_new_tokens=2, **knobs)
+
+
+def test_one_seed_for_two_prompts_is_refused():
+  with pytest.raises(UserError, match="1 seeds for 2 prompts"):
+    gpt().generate([1], token=[[1, 5], [1, 6]], max_new_tokens=2)
+
+
+@pytest.mark.parametrize("name,task", [
+    ("gpt", "classification"), ("gpt", "text_to_text"), ("lstm", "text_to_text"),
+    ("bert", "text_to_text"), ("transformer", "language_model")])
+def test_data_of_another_task_is_refused(name, task):
+  case = next(case for case in TEXTS if case.name == name)
+  spec = {**case.spec, "task": task, "num_classes": 2, "class_names": ["a", "b"]}
+  with pytest.raises(UserError, match=f"data.task={task}: {name} learns from"):
+    dataclasses.replace(case, spec=spec).build(compiled=False)
+
+
+def test_a_text_too_long_to_be_filled_in_is_refused():
+  model = next(case for case in TEXTS if case.name == "bert").build(compiled=False)
+  assert model.fill(tf.constant(["ab[MASK]d"])).shape == (1,)
+  with pytest.raises(UserError, match="longer than the 14 tokens"):
+    model.fill(tf.constant(["abcde" * 3]))

@@ -12,6 +12,7 @@ import tqdm
 from aigc_tf import samples
 from aigc_tf.errors import UserError
 from aigc_tf.nn import decoding
+from aigc_tf.nn import text_codec
 
 BATCH_ROWS = 16
 NEEDS_OUT, NUM = False, 1
@@ -36,18 +37,25 @@ def _writes(model):
 
 def _knobs(model):
   """Names of the flags that steer a model's texts."""
-  if model.spec["task"] == "classification" or not hasattr(model, "generate"):
-    return []
-  parameters = inspect.signature(model.generate).parameters
+  parameters = _parameters(model)
   known = ["max_new_tokens", *decoding.KNOBS, "beam_size", "length_penalty"]
   takes_all = any(p.kind == p.VAR_KEYWORD for p in parameters.values())
   return [knob for knob in known if knob in parameters or takes_all and knob in decoding.KNOBS]
+
+
+def _parameters(model):
+  """What `generate` takes; nothing of a classifier."""
+  if model.spec["task"] == "classification":
+    return {}
+  return inspect.signature(model.generate).parameters
 
 
 def sample(model, config, options):
   """One text a seed, or what the model says of the prompts."""
   del config
   prompts = options.prompts or [""]
+  if options.stop and "stop" not in _parameters(model):
+    raise UserError("--stop is for models that write on, which this one does not")
   if len(prompts) < options.num:
     prompts = prompts * options.num  # one prompt, many seeds
   if len(prompts) == 1 and _writes(model):
@@ -79,8 +87,10 @@ def _answers(model, prompts, seed, options):
     return samples.to_strings(made)
   if model.spec["task"] == "text_to_text":
     source = model.tokenizer.encode(tf.constant(prompts)).to_tensor(-1)
-    made = model.generate(seed, source=source, **options.knobs)["token"]
-    return samples.to_strings(model.tokenizer.decode(made))
+    stop = list(options.stop)
+    made = model.generate(seed, source=source, stop=stop or None, **options.knobs)["token"]
+    return [text_codec.cut(text, stop) for text in
+            samples.to_strings(model.tokenizer.decode(made))]
   answer = model.endpoints()["serving_default"][0](text=tf.constant(prompts))
   if "probability" not in answer:
     return samples.to_strings(answer["text"])

@@ -136,6 +136,7 @@ class BERT(keras.Model):
 
   def __init__(self, *, spec, width=128, heads=4, num_layers=4, dropout=0.1, attack_epsilon=0.0):
     super().__init__(dtype="float32")
+    text_codec.check_task("bert", spec, "language_model", "classification")
     self.spec, self.tokenizer = spec, text_codec.tokenizer(spec)[0]
     self.dropout, self.attack_epsilon = dropout, attack_epsilon
     self.num_classes = classification.num_classes(spec)
@@ -244,7 +245,9 @@ class BERT(keras.Model):
 
   def fill(self, text):
     """text: string[B] with [MASK] for each hidden token.  Returns: string[B]."""
-    token = classification.rows(self.tokenizer, self._encode_marked(text), self.spec["length"])
+    token = self._encode_marked(text)
+    text_codec.check_length(token, self.spec["length"] - 2)  # begin and end come in addition
+    token = classification.rows(self.tokenizer, token, self.spec["length"])
     seed = tf.zeros(tf.shape(text), tf.int64)
     return self.tokenizer.decode(self.generate(seed, token)["token"])
 

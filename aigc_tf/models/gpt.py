@@ -98,6 +98,7 @@ class GPT(keras.Model):
 
   def __init__(self, *, spec, width=128, depth=4, heads=4, context=0, rotary=False, dropout=0.0):
     super().__init__()
+    text_codec.check_task("gpt", spec, "language_model")
     self.spec, self.width, self.rotary, self.dropout = spec, width, rotary, dropout
     self.context = context or spec["length"]
     if self.context < spec["length"]:

@@ -152,6 +152,7 @@ class LSTM(keras.Model):
     for key, value, known in (("cell", cell, CELLS), ("pooling", pooling, POOLINGS)):
       if value not in known:
         raise UserError(f"model.{key}={value!r}: choose one of {', '.join(known)}")
+    text_codec.check_task("lstm", spec, "language_model", "classification")
     self.spec, self.context = spec, spec["length"]
     self.tokenizer, vocab_size = text_codec.tokenizer(spec)
     self.dropout, self.pooling, self.attack_epsilon = dropout, pooling, attack_epsilon

@@ -78,6 +78,8 @@ class Generator:
     token = tf.cast(token, tf.int32)
     if tf.executing_eagerly():
       _check(token, self.context, self.vocab_size)
+      if tf.size(seed) != token.shape[0]:
+        raise UserError(f"{int(tf.size(seed))} seeds for {token.shape[0]} prompts: give one each")
     return token
 
   def limit(self, token, max_new_tokens=None):
@@ -89,8 +91,11 @@ class Generator:
     return tf.minimum(tf.where(wanted > 0, wanted, room), room)
 
   def _width(self, token, max_new_tokens):
-    wanted = max_new_tokens or self.defaults.get("max_new_tokens", 0)
-    return int(tf.reduce_max(wanted)) or int(tf.reduce_max(self.limit(token)))
+    if max_new_tokens is None:
+      max_new_tokens = self.defaults.get("max_new_tokens", 0)
+    wanted = tf.cast(max_new_tokens, tf.int32)
+    room = self.context + 1 - decoding.lengths(token)
+    return int(tf.reduce_max(tf.where(wanted > 0, wanted, room)))
 
   def _knobs(self, knobs, rows):
     """Neutral ones are left out: that they are is compiled, the values of others are not."""

@@ -81,6 +81,8 @@ def read_gpt2(folder):
     vocab_size = int(config["vocab_size"])
   except (KeyError, TypeError, ValueError) as error:
     raise UserError(f"{folder / CONFIG}: {error} is absent or no number") from error
+  if min(width, depth, context, keywords["heads"], vocab_size) < 1:
+    raise UserError(f"{folder / CONFIG}: its sizes must be 1 or more")
   if config.get("n_inner") not in (None, 4 * width):
     raise UserError(f"{folder}: n_inner is {config['n_inner']}, only {4 * width} can be read")
   spec = {"modality": "text", "task": "language_model", "tokenizer": _tokenizer(folder, vocab_size),
@@ -130,6 +132,10 @@ def _generation_settings(folder, config):
     if told.get(theirs):
       sampling[ours] = told[theirs]
   end = told.get("eos_token_id")
+  if isinstance(end, list):
+    if len(end) > 1:
+      raise UserError(f"{folder}: eos_token_id names {len(end)} tokens, only one can be read")
+    end = end[0] if end else None
   return {"sampling": {"max_new_tokens": 128, **sampling}, "end_id": -1 if end is None else end}
 
 

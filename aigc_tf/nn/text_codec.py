@@ -43,6 +43,13 @@ def settings(spec, found):
           "never": sorted(silent), "defaults": spec.get("sampling")}
 
 
+def check_task(name, spec, *tasks):
+  """Raises: UserError for data that a model called `name` does not learn from."""
+  if spec["task"] not in tasks:
+    raise UserError(f"data.task={spec['task']}: {name} learns from {' or '.join(tasks)}, "
+                    f"set data.task={tasks[0]}")
+
+
 # --- losses
 
 
@@ -74,6 +81,16 @@ def token_losses(logits, target):
 def checked(text):
   """text: string[B].  Returns: the same.  Raises: InvalidArgumentError if it is no UTF-8."""
   return tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="strict")
+
+
+def check_length(token, limit):
+  """token: tf.RaggedTensor i32[B, None].  Raises: UserError, in a graph InvalidArgumentError."""
+  longest = tf.reduce_max(token.row_lengths())
+  message = f"a text is longer than the {limit} tokens that this model reads: shorten it"
+  if not tf.executing_eagerly():
+    tf.debugging.assert_less_equal(longest, tf.constant(limit, tf.int64), message)
+  elif int(longest) > limit:
+    raise UserError(message)
 
 
 def with_suffix(text, suffix):
@@ -155,7 +172,7 @@ def stream(model, seed, prompt="", stop=None, **knobs):
   for new in model.generator.stream([seed], token, stop=table, **knobs):
     text = model.tokenizer.decode(new).numpy()[0].decode()
     # What may still become another character, or a stop string, waits.
-    safe = len(text.rstrip(REPLACEMENT)) - longest
+    safe = min(len(text.rstrip(REPLACEMENT)) - longest, len(cut(text, stop)))
     if safe > told:
       yield text[told:safe]
       told = safe
