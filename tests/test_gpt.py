@@ -122,6 +122,20 @@ def test_damaged_folders_are_one_clear_line(tmp_path):
     refused(match)
 
 
+@pytest.mark.parametrize("key,value,message", [
+    ("n_head", 0, "sizes must be 1 or more"), ("n_layer", -1, "sizes must be 1 or more"),
+    ("n_positions", 0, "sizes must be 1 or more"),
+    ("eos_token_id", [1, 2], "names 2 tokens, only one can be read")])
+def test_sizes_and_ends_that_cannot_be(tmp_path, key, value, message):
+  shutil.copytree(FOLDER, tmp_path, dirs_exist_ok=True)
+  for name in ("config.json", "generation_config.json"):
+    if (tmp_path / name).exists():
+      told = json.loads((tmp_path / name).read_text())
+      (tmp_path / name).write_text(json.dumps({**told, key: value}))
+  with pytest.raises(UserError, match=message):
+    aigc_tf.load(tmp_path)
+
+
 def test_a_name_that_is_nothing_is_one_line():
   with pytest.raises(UserError, match="no name/of/a/model|no model"):
     aigc_tf.load("no name/of/a/model")
