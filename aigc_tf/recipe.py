@@ -26,6 +26,8 @@ DEFAULT = "dcgan_mnist"
 GROUPS = ("seed", "data", "model", "compile", "train", "evaluate")
 REQUIRED = {"data": ("modality", "name", "split", "batch_size"), "model": ("name",),
             "evaluate": ("num", "metric", "mode")}  # whatever the modality
+TEXT_REQUIRED = ("task", "tokenizer", "vocab_size", "length", "source_length", "packed",
+                 "clean.normalize", "clean.dedupe", "clean.min_chars", "clean.max_chars")
 
 # Key of the data group with the JSON of a tokenizer that is to be used. Recipes do not hold it, and
 # it is not frozen with them: a run's own stands in the spec of its recipe.json.
@@ -109,8 +111,12 @@ def _complete(stem, config):
     raise UserError(f"recipe {stem!r} lacks {', '.join(missing)}: a recipe has {', '.join(GROUPS)}")
   missing = [f"{group}.{key}" for group, keys in REQUIRED.items() for key in keys
              if key not in config[group]]
+  example = DEFAULT
+  if not missing and config.data.modality == "text":
+    held, example = flatten(config.data), "gpt_poetry"
+    missing = [f"data.{key}" for key in TEXT_REQUIRED if key not in held]
   if missing:
-    raise UserError(f"recipe {stem!r} lacks {', '.join(missing)}; zoo/{DEFAULT}.py is an example")
+    raise UserError(f"recipe {stem!r} lacks {', '.join(missing)}; zoo/{example}.py is an example")
   unknown = sorted(config.train.keys() - TRAIN.keys())
   if unknown:
     near = difflib.get_close_matches(unknown[0], TRAIN, 1) or sorted(TRAIN)

@@ -76,6 +76,12 @@ def test_what_is_not_there_is_named_with_the_nearest(name, message):
     ("def get_config():\n  return {'seed': 1}", "must return a ConfigDict"),
     (MINE.replace('"train": {"steps": 7},', ""), "lacks train: a recipe has seed, data"),
     (MINE.replace('"batch_size": 4', ""), "lacks data.batch_size; zoo/dcgan_mnist.py is an"),
+    (MINE.replace("images", "text"), "lacks data.task, data.tokenizer, data.vocab_size, "
+     "data.length, data.source_length, data.packed, data.clean.normalize, .*; zoo/gpt_poetry.py"),
+    (MINE.replace('"images"', '"text", "task": "t", "tokenizer": "char", "vocab_size": 9, '
+                  '"length": 8, "source_length": 0, "packed": True, '
+                  '"clean": {"normalize": "", "dedupe": True}'),
+     "lacks data.clean.min_chars, data.clean.max_chars; zoo/gpt_poetry.py is an example"),
     (MINE.replace('"steps": 7', '"setps": 7'), "train has no 'setps'; there is steps$"),
 ])
 def test_a_broken_file_is_one_line(write, text, message):
