@@ -83,14 +83,6 @@ def test_spec_survives_json(tokenizer):
   assert again.encode(TEXTS).to_list() == tokenizer.encode(TEXTS).to_list()
 
 
-def test_encode_all_is_encode(tokenizer, monkeypatch):
-  monkeypatch.setattr(tokenizers, "BATCH_BYTES", 5)
-  arrays = tokenizer.encode_all(TEXTS)
-  assert [array.tolist() for array in arrays] == tokenizer.encode(TEXTS).to_list()
-  assert {array.dtype for array in arrays} == {np.dtype(np.int32)}
-  assert tokenizer.encode_all([]) == []
-
-
 def test_one_graph_for_all_batches(tokenizer):
   traces = []
 

@@ -10,7 +10,6 @@ Axes: B rows, L tokens, V vocabulary.
 import collections
 import json
 
-import numpy as np
 import tensorflow as tf
 
 from aigc_tf.errors import UserError
@@ -18,7 +17,6 @@ from aigc_tf.nn import bpe
 
 KINDS = ("byte", "char", "bpe")
 SPECIALS = {"unknown": 0, "begin": 1, "end": 2, "mask": 3}
-BATCH_BYTES = 1 << 20  # of text at a time in `encode_all`
 
 
 def learn(kind, texts, vocab_size):
@@ -108,27 +106,6 @@ class Tokenizer(tf.Module):
     pieces = tf.gather(self._pieces, tf.where(known, token, self.vocab_size))
     return tf.strings.unicode_transcode(
         tf.strings.reduce_join(pieces, axis=1), "UTF-8", "UTF-8", errors="replace")
-
-  def encode_all(self, texts):
-    """A whole corpus, in batches.  texts: iterable of str.  Returns: list of i32[L] arrays."""
-    arrays = []
-    for batch in _batches(texts):
-      ragged = self.encode(tf.constant(batch))
-      arrays += np.split(ragged.values.numpy(), ragged.row_splits.numpy()[1:-1])
-    return arrays
-
-
-def _batches(texts):
-  """Yields lists of bytes with about BATCH_BYTES each."""
-  batch, size = [], 0
-  for text in texts:
-    batch.append(text.encode("utf-8", "surrogatepass"))  # encode replaces what is invalid
-    size += len(batch[-1])
-    if size >= BATCH_BYTES:
-      yield batch
-      batch, size = [], 0
-  if batch:
-    yield batch
 
 
 class Bytes(Tokenizer):
