@@ -80,6 +80,14 @@ def test_columns(tmp_path):
     assert set(zip(found["source"], found["text"])) <= set(rows) and len(found["text"]) > 20
 
 
+def test_a_cell_may_hold_anything_but_tabs(tmp_path):
+  rows = [("x" * 140_000, "a long one"), ("one\rtwo", "a lone return"), ('"open', "a quote")]
+  path = write(tmp_path / "a.tsv", "".join(f"{a}\t{b}\n" for a, b in rows))
+  found = text.arrays(config(path, task="text_to_text", source_length=200_000, split="all"), "all")
+  assert set(zip(found["source"], found["text"])) == {
+      rows[0], ("one\ntwo", "a lone return"), rows[2]}
+
+
 def test_a_folder_of_classes(tmp_path):
   for i in range(40):
     write(tmp_path / "texts" / ("good", "bad")[i % 2] / f"{i}.txt", f"document\n\n{i}")
@@ -133,3 +141,10 @@ def test_doctor_reads_files(tmp_path, capsys):
   assert doctor.main(["doctor", f"--data={good.parent}"]) == 1
   said = capsys.readouterr().out
   assert "b.tsv, line 2: not UTF-8" in said and "b.tsv, line 3: 1 column" in said
+
+
+@pytest.mark.parametrize("first", ["5", "[[1]]", "null"])
+def test_doctor_names_json_that_is_no_object(tmp_path, capsys, first):
+  path = write(tmp_path / "a.jsonl", first + '\n{"text": "fine"}\n')
+  assert doctor.main(["doctor", f"--data={path}"]) == 1
+  assert "a.jsonl, line 1: no 'text' in it" in capsys.readouterr().out
