@@ -2,6 +2,7 @@
 
 import collections
 import json
+import pathlib
 
 import ml_collections
 import numpy as np
@@ -14,6 +15,7 @@ from aigc_tf.data import text
 from aigc_tf.data import text_clean
 from aigc_tf.data import text_store
 from aigc_tf.errors import UserError
+from aigc_tf.nn import bpe
 from aigc_tf.nn import tokenizers
 
 CLEAN = {"normalize": "NFC", "dedupe": True, "min_chars": 1, "max_chars": 0}
@@ -159,6 +161,14 @@ def test_tokens_too_many_for_memory_give_the_same_batches(monkeypatch):
         np.testing.assert_array_equal(one["token"], other["token"])
 
 
+def test_tokens_are_the_same_in_any_chunks(monkeypatch):
+  whole = text.rows(config(), "train")["token"]
+  for size in (1, 5, 40):  # one byte: every document is longer, the last one too
+    monkeypatch.setattr(text_store, "_CHUNK_BYTES", size)
+    monkeypatch.setattr(text_store, "FORMAT", -size)
+    np.testing.assert_array_equal(text.rows(config(), "train")["token"], whole)
+
+
 def test_a_tokenizer_with_one_mark_for_begin_and_end(monkeypatch):
   class OneMark(tokenizers.Bytes):
     """Like GPT-2's."""
@@ -213,7 +223,9 @@ def test_first_lines_are_conditions_where_each_document_has_two(packed, suffix):
     ({"packed": True, "length": 4000}, "too few for one block"), ({"length": 2}, "fits into"),
     ({"clean": {**CLEAN, "normalize": "NFX"}}, "NFX"), ({"name": "./nowhere"}, "does not exist"),
     ({"clean": {**CLEAN, "max_chars": 2}}, "holds no documents"),
-    ({"name": "imbd_reviews"}, "imdb_reviews"), ({"name": "austen/emma"}, "data.name=austen/emma")])
+    ({"name": "imbd_reviews"}, "imdb_reviews"), ({"name": "austen/emma"}, "data.name=austen/emma"),
+    ({"name": "mine.TXT"}, "mine.TXT does not exist"), ({"name": "my poems"}, "unknown data 'my p"),
+    ({"name": "mine.doc"}, "unknown data 'mine.doc'")])
 def test_bad_settings_are_one_line(changes, message):
   with pytest.raises(UserError, match=message) as caught:
     text.spec(config(**{"name": "fake", **changes}))
@@ -227,6 +239,14 @@ def test_one_document_that_is_held_out(tmp_path):
   with pytest.raises(UserError, match="data.split=all"):
     text.spec(config(path))
   assert text.spec(config(path, split="all"))["num_examples"] == 1
+
+
+def test_one_class_is_refused(tmp_path):
+  path = write(tmp_path / "a.tsv", "".join(f"text {i}\tgood\n" for i in range(30)))
+  for _ in ("read", "cached"):
+    with pytest.raises(UserError, match="a.tsv has one class only, 'good'") as caught:
+      text.spec(config(path, task="classification"))
+  assert "\n" not in str(caught.value)
 
 
 # --- TFDS
@@ -313,6 +333,16 @@ def test_a_damaged_cache_is_made_again(own_cache, capsys):
     assert text.spec(config()) == before[0]
     np.testing.assert_array_equal(take(config(), 2)[1]["token"], before[1][1]["token"])
     assert "is damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("module", [tokenizers, bpe])
+def test_changed_code_makes_the_tokens_again(own_cache, tmp_path, monkeypatch, module):
+  text.spec(config())
+  changed = write(tmp_path / "code.py", pathlib.Path(module.__file__).read_bytes() + b"#")
+  monkeypatch.setattr(module, "__file__", str(changed))
+  text.spec(config())
+  for kind, count in (("texts", 1), ("tokenizers", 2), ("tokens", 2)):
+    assert len(list((own_cache / kind).iterdir())) == count
 
 
 def test_other_tokens_share_the_texts(own_cache):

@@ -251,7 +251,9 @@ def _source(cfg):
     return text_store.Source({"fake": digest}, lambda task: _open_fake(made))
   if plain in packages.DATA_SETS:
     return _builder_source("open_own", name, {"name": name, "builder": _builder_hash(plain)})
-  if name.startswith((".", "~", os.sep)) or os.path.exists(name):
+  looks_like_file = name.startswith((".", "~", os.sep)) or name.lower().endswith(
+      text_files.SUFFIXES)
+  if looks_like_file or os.path.exists(name):
     return text_files.source(name)
   version = importlib.metadata.version("tensorflow-datasets")
   return _builder_source("open_published", name, {"tfds": name, "version": version})

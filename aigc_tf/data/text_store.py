@@ -27,6 +27,7 @@ from aigc_tf.data import packages
 from aigc_tf.data import pipeline
 from aigc_tf.data import text_clean
 from aigc_tf.errors import UserError
+from aigc_tf.nn import bpe
 from aigc_tf.nn import tokenizers
 
 FORMAT = 2  # of the folders: raise it when the same source would be stored differently
@@ -105,12 +106,21 @@ def open_or_make(source, cfg):
   key = {"format": [FORMAT, text_clean.FORMAT], "task": cfg.task, "clean": dict(cfg.clean),
          **source.key}
   texts = _cached("texts", key, lambda folder: _write_texts(source, cfg, folder), _open_texts)
-  code = hashlib.sha256(pathlib.Path(tokenizers.__file__).read_bytes()).hexdigest()
+  _check_classes(texts, cfg)
+  code = b"".join(pathlib.Path(module.__file__).read_bytes() for module in (tokenizers, bpe))
+  code = hashlib.sha256(code).hexdigest()
   spec = _tokenizer_spec(texts, cfg, {"texts": key, "code": code})
   tokenizer = tokenizers.from_spec(spec)
   tokens = _cached("tokens", {"texts": key, "code": code, "spec": spec},
                    lambda folder: _write_all_tokens(texts, tokenizer, folder), _open_tokens)
   return Store(texts, tokens, spec, tokenizer.begin_id, tokenizer.begin_id != tokenizer.end_id)
+
+
+def _check_classes(texts, cfg):
+  present = np.unique(texts.label)
+  if cfg.task == "classification" and present.size < 2:
+    raise UserError(f"{cfg.name} has one class only, {texts.meta['class_names'][present[0]]!r}, "
+                    "where a classifier needs two; in a folder each subfolder is a class")
 
 
 def _tokenizer_spec(texts, cfg, key):
@@ -256,7 +266,7 @@ def _write_tokens(strings, tokenizer, marked, folder, column):
   begin = [tokenizer.begin_id] if tokenizer.begin_id != tokenizer.end_id else []
   with (folder / f"{column}.i32").open("wb") as file:
     cuts = np.searchsorted(strings.first, np.arange(0, strings.first[-1], _CHUNK_BYTES))
-    places = list(itertools.pairwise([*np.unique(cuts), len(strings)]))
+    places = list(itertools.pairwise(np.unique([*cuts, len(strings)])))
     for start, end in tqdm.tqdm(places, "tokenizing", leave=False, delay=2, disable=None):
       token = tokenizer.encode(tf.constant([strings[i] for i in range(start, end)]))
       if marked:

@@ -62,12 +62,12 @@ def find(name):
   """The builder of a published name, not prepared yet.
 
   name: as TFDS writes it, "cifar10" or "cifar10:3.0.2".  Returns: tfds.core.DatasetBuilder.
-  Raises: UserError for an unknown name, with the nearest ones.
+  Raises: UserError for an unknown or impossible name, with the nearest ones.
   """
   plain = name.partition(":")[0].partition("/")[0]
   try:
     tfds.builder_cls(plain)
-  except tfds.core.DatasetNotFoundError as error:
+  except ValueError as error:  # not found, or a name that no data set can have
     raise UserError(f"unknown data {name!r}: {_nearest(plain)}") from error
   try:
     return tfds.builder(name, data_dir=os.environ.get("TFDS_DATA_DIR"))
