@@ -96,8 +96,8 @@ def _line(error):
 def _nearest(name):
   known = ["fake", *packages.DATA_SETS, *tfds.list_builders(with_community_datasets=False)]
   close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-  guess = f"did you mean {' or '.join(close)}? " if close else ""
-  return (f"no folder and no data set has this name; {guess}Take "
+  guess = f"did you mean {' or '.join(close)}? Take" if close else "take"
+  return (f"no folder and no data set has this name; {guess} "
           f"{', '.join(packages.DATA_SETS)}, fake, a name of TFDS, or a folder such as ./photos")
 
 
