@@ -64,6 +64,7 @@ TRAIN = {
 FREE_KEYS = frozenset(f"train.{key}" for key in (
     "steps", "log_every", "preview_every", "evaluate_every", "checkpoint_every", "keep",
     "profile_steps", "max_event_mb", "early_stop_evaluations", "strategy", "cpu_devices",
+    "parallel_ops",
 )) | {"evaluate.num", "evaluate.metric", "evaluate.mode", "evaluate.features"}
 
 

@@ -44,7 +44,7 @@ class Case:
     batch = self.batch(5)
     key = "source" if "source" in batch else "token"
     if self.spec["task"] == "classification" or self.model == "bert":
-      return model(batch[key]).numpy()
+      return model(batch[key][:, :self.spec["length"]]).numpy()
     return model.generate(SEEDS, **{key: batch[key][:, :5]}, max_new_tokens=6)["token"].numpy()
 
 

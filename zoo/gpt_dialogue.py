@@ -20,10 +20,10 @@ def get_config():
       },
       "model": {"name": "gpt", "width": 128, "depth": 4, "heads": 4, "context": 0, "rotary": True,
                 "dropout": 0.1},
-      "compile": {"lr": 5e-4, "beta_1": 0.9, "beta_2": 0.99, "weight_decay": 0.01,
-                  "warmup_steps": 50, "decay_steps": 600},
-      "train": {"init_from": "gpt_help", "steps": 600, "clip_norm": 1.0, "jit": "on",
-                "evaluate_every": 300},
+      "compile": {"lr": 1e-3, "beta_1": 0.9, "beta_2": 0.99, "weight_decay": 0.01,
+                  "warmup_steps": 50, "decay_steps": 1500},
+      "train": {"init_from": "gpt_help", "steps": 1500, "ema_decay": 0.99,
+                "clip_norm": 1.0, "jit": "on"},
       "evaluate": {"num": 256, "metric": "test_loss", "mode": "min"},
   })
 
