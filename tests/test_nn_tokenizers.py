@@ -59,8 +59,9 @@ def test_padding_specials_and_strangers_decode_to_nothing(tokenizer):
 
 def test_decoding_any_ids_gives_valid_text(tokenizer):
   token = np.random.default_rng(0).integers(-1, tokenizer.vocab_size, (50, 40), np.int32)
-  for text in tokenizer.decode(token).numpy():
-    text.decode("utf-8")
+  texts = tokenizer.decode(token).numpy()
+  assert len(texts) == 50
+  assert all(text.decode("utf-8").encode() == text for text in texts)  # strict: raises otherwise
 
 
 def test_ids_are_specials_then_the_rest(tokenizer):

@@ -56,13 +56,22 @@ def image_files(root):
     raise UserError(f"the image folder {root} does not exist")
   if not root.is_dir():
     raise UserError(f"{root} is a file: data.name takes a folder of images")
+  found = files_below(root, SUFFIXES)
+  if not found:
+    raise UserError(f"the folder {root} holds no images ({' '.join(SUFFIXES)})")
+  return found
+
+
+def files_below(root, suffixes):
+  """Files of a folder and its subfolders, links followed, hidden ones left out.
+
+  root: pathlib.Path.  suffixes: tuple of str, lower case.  Returns: sorted list of pathlib.Path.
+  """
   found = []
   for place, folders, names in os.walk(root, followlinks=True):
     folders[:] = sorted(name for name in folders if not name.startswith("."))
     found += [pathlib.Path(place, name) for name in names
-              if name.lower().endswith(SUFFIXES) and not name.startswith(".")]
-  if not found:
-    raise UserError(f"the folder {root} holds no images ({' '.join(SUFFIXES)})")
+              if name.lower().endswith(suffixes) and not name.startswith(".")]
   return sorted(found)
 
 

@@ -13,10 +13,10 @@ import contextlib
 import hashlib
 import itertools
 import json
-import os
 import pathlib
 from typing import NamedTuple
 
+from aigc_tf.data import folders
 from aigc_tf.data import text_clean
 from aigc_tf.data import text_store
 from aigc_tf.errors import UserError
@@ -49,14 +49,10 @@ def text_files(root):
     if root.suffix.lower() not in SUFFIXES:
       raise UserError(f"{root} is none of {' '.join(SUFFIXES)}: rename or convert it")
     return [root]
-  found = []
-  for place, folders, names in os.walk(root, followlinks=True):
-    folders[:] = sorted(name for name in folders if not name.startswith("."))
-    found += [pathlib.Path(place, name) for name in names
-              if name.lower().endswith(SUFFIXES) and not name.startswith(".")]
+  found = folders.files_below(root, SUFFIXES)
   if not found:
     raise UserError(f"the folder {root} holds no text ({' '.join(SUFFIXES)})")
-  return sorted(found)
+  return found
 
 
 def _rows(root, files, task):
