@@ -21,17 +21,5 @@ def load(name_or_dir):
     of such a repository of the Hugging Face hub, for which the package huggingface_hub is needed.
   Returns: the keras.Model with its averaged weights.  Raises: UserError, one line with the fix.
   """
-  import pathlib
-
-  from aigc_tf import recipe
   from aigc_tf import runs
-  is_run = (pathlib.Path(name_or_dir) / "recipe.json").is_file()
-  if is_run or str(name_or_dir) in {*recipe.names(), *runs.published()}:
-    return runs.load_model(name_or_dir)
-  from aigc_tf.nn import hugging_face
-  folder = hugging_face.find(name_or_dir)
-  if folder is None:
-    return runs.load_model(name_or_dir)  # which says what is wrong
-  import importlib
-  module = importlib.import_module(f"aigc_tf.models.{hugging_face.model_file(folder)}")
-  return module.Model.from_hugging_face(folder)
+  return runs.load_model(name_or_dir)

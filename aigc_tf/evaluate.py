@@ -33,6 +33,9 @@ def run(values):
   from aigc_tf.training import devices
   from aigc_tf.training import evaluation
   a_run = runs.describe(values.model)
+  if a_run.is_foreign:
+    raise UserError(f"{values.model} has no recipe, so there is nothing to measure it on: start a "
+                    "training from it by --recipe.train.init_from, and evaluate that run")
   model = runs.load_model(values.model)
   out = command.make_folder(values.out) if values.out else a_run.folder
   start = time.time()

@@ -1,4 +1,4 @@
-"""Run folders and published models: everything a command needs to know, read from one folder."""
+"""Run folders, published models, models of other libraries: all a command needs, in one folder."""
 
 import dataclasses
 import inspect
@@ -6,6 +6,8 @@ import json
 import os
 import pathlib
 from typing import Any
+
+from ml_collections import ConfigDict
 
 from aigc_tf import recipe
 from aigc_tf.errors import UserError
@@ -15,7 +17,10 @@ WEIGHTS = "model.weights.h5"
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """A run folder, or a published model's folder, as its recipe.json tells it."""
+  """A run folder, or a published model's folder, as its recipe.json tells it.
+
+  A folder that another library wrote has no recipe: its config holds the model group alone.
+  """
   name: str            # the recipe's name, with ":tiny" if so
   folder: pathlib.Path
   config: Any          # ConfigDict of the frozen recipe
@@ -25,6 +30,10 @@ class Run:
   @property
   def is_published(self):
     return (self.folder / WEIGHTS).is_file()
+
+  @property
+  def is_foreign(self):
+    return not self.record
 
 
 def default_folder(name):
@@ -43,18 +52,27 @@ def published():
 
 
 def describe(name_or_dir):
-  """The Run of a published name or a run folder.  Raises: UserError."""
-  folder = pathlib.Path(name_or_dir)
-  if not (folder / "recipe.json").is_file():
-    folder = weights_folder() / str(name_or_dir)
-  if not (folder / "recipe.json").is_file():
+  """The Run of a published name, a run folder, or a model saved by transformers.
+
+  name_or_dir: the last is a folder, or a repository of the Hugging Face hub.  Raises: UserError.
+  """
+  for folder in (pathlib.Path(name_or_dir), weights_folder() / str(name_or_dir)):
+    if (folder / "recipe.json").is_file():
+      return read(folder)
+  foreign = None
+  if str(name_or_dir) not in recipe.names():
+    from aigc_tf.nn import hugging_face
+    foreign = hugging_face.find(name_or_dir)
+  if foreign is None:
     raise UserError(_no_such_model(str(name_or_dir)))
-  return read(folder)
+  keywords, spec = hugging_face.describe(foreign)
+  return Run(foreign.resolve().name, foreign, ConfigDict({"model": keywords}), spec, {})
 
 
 def _no_such_model(name):
   if pathlib.Path(name).is_dir():
-    return f"{name} is not a run folder: it has no recipe.json"
+    return (f"{name} is neither a run folder, for it has no recipe.json, nor a saved model, for it "
+            "has no config.json")
   if name in recipe.names():
     return (f"{name} has no published weights: train it with "
             f"python -m aigc_tf.train --recipe={name}, then use --model=runs/{name}")
@@ -87,21 +105,25 @@ def write_record(folder, record):
 
 def build_model(config, spec):
   """The model of a recipe, untrained.  Raises: UserError for unknown models and keywords."""
-  import importlib
   keywords = dict(config.model)
   name = keywords.pop("name")
+  model_class = _model_class(name)
+  _check_keywords("model", name, model_class.__init__, keywords)
   try:
-    module = importlib.import_module(f"aigc_tf.models.{name}")
+    return model_class(spec=spec, **keywords)
+  except ValueError as error:  # Keras's, for sizes that no layer can have
+    settings = ", ".join(f"model.{key}={value}" for key, value in keywords.items())
+    raise UserError(f"{name} cannot be built with {settings}: {error}") from error
+
+
+def _model_class(name):
+  import importlib
+  try:
+    return importlib.import_module(f"aigc_tf.models.{name}").Model
   except ModuleNotFoundError as error:
     if error.name != f"aigc_tf.models.{name}":
       raise
     raise UserError(f"model.name={name!r}: there is no aigc_tf/models/{name}.py") from error
-  _check_keywords("model", name, module.Model.__init__, keywords)
-  try:
-    return module.Model(spec=spec, **keywords)
-  except ValueError as error:  # Keras's, for sizes that no layer can have
-    settings = ", ".join(f"model.{key}={value}" for key, value in keywords.items())
-    raise UserError(f"{name} cannot be built with {settings}: {error}") from error
 
 
 def compile_model(model, config):
@@ -122,9 +144,11 @@ def load_model(name_or_dir):
   """The trained model: averaged weights of the best checkpoint, or of the newest if none is best.
 
   What was trained by LoRA is merged: the model is as its recipe builds it.
-  name_or_dir: a published name or a run folder.  Raises: UserError.
+  name_or_dir: as for `describe`.  Raises: UserError.
   """
   run = describe(name_or_dir)
+  if run.is_foreign:
+    return _model_class(run.config.model.name).from_hugging_face(run.folder)
   model = build_model(run.config, run.spec)
   if run.is_published:
     try:

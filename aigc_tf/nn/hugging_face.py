@@ -22,6 +22,8 @@ MODELS = {"gpt2": "gpt"}  # model_type -> file in aigc_tf/models
 GPT2_FIXED = {"activation_function": ("gelu_new", "gelu_pytorch_tanh"),
               "layer_norm_epsilon": (1e-5,), "scale_attn_weights": (True,),
               "scale_attn_by_inverse_layer_idx": (False,), "tie_word_embeddings": (True,)}
+# The only repositories without an owner that can be read are the first ones of GPT-2.
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+|(distil)?gpt2[\w-]*")
 _TOKENIZER_FILES = "tokenizer.json", "vocab.json"
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
@@ -31,13 +33,15 @@ _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 def find(name_or_dir):
   """The folder of a saved model: a local one, or a repository of the hub, fetched.
 
-  name_or_dir: path, "gpt2" or "owner/name".  Returns: pathlib.Path, or None if it is neither.
+  name_or_dir: path, "owner/name", or "gpt2" and its like.  Returns: pathlib.Path, or None if it
+    is neither; a mistyped run folder is not looked for in the hub.
   Raises: UserError if the hub would have to be asked and cannot be.
   """
   folder = pathlib.Path(name_or_dir)
   if folder.is_dir():
     return folder if (folder / CONFIG).is_file() else None
-  if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(name_or_dir)):
+  in_folder = folder.parent != pathlib.Path(".") and folder.parent.is_dir()
+  if in_folder or not _REPOSITORY.fullmatch(str(name_or_dir)):
     return None
   return pathlib.Path(_fetch(str(name_or_dir)))
 
@@ -56,21 +60,24 @@ def _fetch(name):
                     f"the Hugging Face hub gives none: {reason}") from error
 
 
-def model_file(folder):
-  """The name in aigc_tf/models that can read it.  Raises: UserError."""
+def describe(folder):
+  """How to build a saved model.  folder: pathlib.Path.
+
+  Returns: the model group of a recipe, dict, and a spec.  Raises: UserError.
+  """
   kind = _config(folder).get("model_type")
   if kind not in MODELS:
     raise UserError(f"{folder}: a model of the type {kind!r}, of which there is none here; "
                     f"there is {', '.join(MODELS)}")
-  return MODELS[kind]
+  keywords, spec = _gpt2_sizes(folder)
+  return {"name": MODELS[kind], **keywords}, spec
 
 
 # --- GPT-2
 
 
-def read_gpt2(folder):
-  """Returns: keywords and spec of models/gpt.py, and {tensor name: array}.  Raises: UserError."""
-  folder = pathlib.Path(folder)
+def _gpt2_sizes(folder):
+  """Returns: keywords and spec of models/gpt.py.  Raises: UserError."""
   config = _config(folder)
   for key, values in GPT2_FIXED.items():
     if config.get(key, values[0]) not in values:
@@ -85,13 +92,21 @@ def read_gpt2(folder):
     raise UserError(f"{folder / CONFIG}: its sizes must be 1 or more")
   if config.get("n_inner") not in (None, 4 * width):
     raise UserError(f"{folder}: n_inner is {config['n_inner']}, only {4 * width} can be read")
-  spec = {"modality": "text", "task": "language_model", "tokenizer": _tokenizer(folder, vocab_size),
-          "vocab_size": vocab_size, "length": context, "source_length": 0, "packed": True,
-          "prompt_suffix": "", "begins": False, "num_classes": 0, "class_names": [],
-          **_generation_settings(folder, config)}
+  return keywords, {
+      "modality": "text", "task": "language_model", "tokenizer": _tokenizer(folder, vocab_size),
+      "vocab_size": vocab_size, "length": context, "source_length": 0, "packed": True,
+      "prompt_suffix": "", "begins": False, "num_classes": 0, "class_names": [],
+      **_generation_settings(folder, config)}
+
+
+def read_gpt2(folder):
+  """Returns: keywords and spec of models/gpt.py, and {tensor name: array}.  Raises: UserError."""
+  folder = pathlib.Path(folder)
+  keywords, spec = _gpt2_sizes(folder)
   tensors = {name.removeprefix("transformer."): array
              for name, array in read_tensors(folder / WEIGHTS).items()}
-  return keywords, spec, {name: _needed(folder, tensors, name) for name in _gpt2_names(depth)}
+  names = _gpt2_names(keywords["depth"])
+  return keywords, spec, {name: _needed(folder, tensors, name) for name in names}
 
 
 def _gpt2_names(depth):
