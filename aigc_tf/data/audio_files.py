@@ -1,0 +1,128 @@
+"""Recordings in any format, decoded and resampled by PyAV (FFmpeg's libraries, extra `speech`).
+
+Every wave of this project is mono, f32 in [-1, 1]. Axes: S samples.
+"""
+
+import io
+import os
+import pathlib
+from typing import NamedTuple
+
+import numpy as np
+
+from aigc_tf.errors import UserError
+
+SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".g722",
+            ".gsm", ".wma", ".webm")
+_FORMATS = {".g722": "g722"}  # bare streams, which nothing in the file tells apart
+
+
+class Clip(NamedTuple):
+  """One recording and what is said in it.
+
+  key: str, unlike any other of its set.  text: str, as written.  speaker: str.
+  sample_rate_hz: int.  read: function() -> f32[S] at that rate, raises UserError.
+  is_test: bool, held out: all clips of one text are on one side.
+  """
+  key: str
+  text: str
+  speaker: str
+  sample_rate_hz: int
+  read: object
+  is_test: bool
+
+
+def decode(source, sample_rate_hz=None, name="the recording"):
+  """A whole recording; several channels are mixed into one.
+
+  source: path, or bytes of a file.  sample_rate_hz: int of the result; None: as recorded.
+  name: what to call bytes in an error.
+  Returns: (f32[S] in [-1, 1], its rate in Hz).  Raises: UserError: unreadable, empty, not finite.
+  """
+  av, where, name = _library(), _opened(source), _name(source, name)
+  try:
+    with av.open(where, format=_format(source)) as container:
+      stream = _stream(container, name)
+      rate = sample_rate_hz or stream.rate
+      resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
+      pieces = [piece.to_ndarray()[0] for frame in [*container.decode(stream), None]
+                for piece in resampler.resample(frame)]
+  except (av.FFmpegError, ValueError, OSError) as error:
+    raise UserError(f"{name} cannot be read as audio: {_reason(error)}") from error
+  wave = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+  if not wave.size:
+    raise UserError(f"{name} holds no samples")
+  if not np.isfinite(wave).all():
+    raise UserError(f"{name} holds values that are no numbers (NaN or infinity)")
+  return np.clip(wave, -1, 1), rate
+
+
+def sample_rate(source, name="the recording"):
+  """The rate of a recording, from its header alone.
+
+  source, name: as in `decode`.  Returns: int in Hz.  Raises: UserError.
+  """
+  av, name = _library(), _name(source, name)
+  try:
+    with av.open(_opened(source), format=_format(source)) as container:
+      return _stream(container, name).rate
+  except (av.FFmpegError, ValueError, OSError) as error:
+    raise UserError(f"{name} cannot be read as audio: {_reason(error)}") from error
+
+
+def resample(wave, from_hz, to_hz):
+  """A wave at another rate (FFmpeg's windowed sinc).
+
+  wave: f32[S].  from_hz, to_hz: int.  Returns: f32[S * to_hz / from_hz, rounded].
+  """
+  if from_hz == to_hz:
+    return wave
+  av = _library()
+  frame = av.AudioFrame.from_ndarray(np.asarray(wave, np.float32)[None], "flt", "mono")
+  frame.sample_rate = from_hz
+  resampler = av.AudioResampler(format="flt", layout="mono", rate=to_hz)
+  pieces = [piece.to_ndarray()[0] for each in (frame, None) for piece in resampler.resample(each)]
+  made, size = np.concatenate(pieces), round(len(wave) * to_hz / from_hz)
+  return np.pad(made, (0, max(0, size - made.size)))[:size]
+
+
+def from_int16(samples):
+  """samples: int[S], 16 bits.  Returns: f32[S] in [-1, 1)."""
+  return np.asarray(samples).astype(np.float32) / 32768
+
+
+def to_int16(wave):
+  """The inverse of `from_int16`, rounded.  wave: f32[S] in [-1, 1].  Returns: int16[S]."""
+  return np.clip(np.rint(np.asarray(wave) * 32768.0), -32768, 32767).astype(np.int16)
+
+
+def _library():
+  try:
+    import av
+  except ImportError as error:
+    raise UserError("reading recordings needs PyAV: pip install av, or pip install "
+                    "'aigc_tf[speech]'") from error
+  av.logging.set_level(av.logging.PANIC)  # each problem is said once, by us
+  return av
+
+
+def _opened(source):
+  return io.BytesIO(source) if isinstance(source, bytes) else os.fspath(source)
+
+
+def _name(source, name):
+  return name if isinstance(source, bytes) else str(source)
+
+
+def _format(source):
+  return None if isinstance(source, bytes) else _FORMATS.get(pathlib.Path(source).suffix.lower())
+
+
+def _stream(container, name):
+  if not container.streams.audio:
+    raise UserError(f"{name} holds no sound, only {container.format.long_name}")
+  return container.streams.audio[0]
+
+
+def _reason(error):
+  return getattr(error, "strerror", None) or str(error) or type(error).__name__
