@@ -45,7 +45,7 @@ TRAIN = {
     "freeze": (),              # patterns of variables that are not trained: "embedding*"
     "lora_rank": 0,            # train low-rank additions (arXiv:2106.09685) only, 0: no
     "lora_alpha": 16.0,        # they are scaled by lora_alpha / lora_rank
-    "lora_layers": ("*attention*",),  # patterns of the dense layers that get them
+    "lora_layers": ("*attention*",),  # patterns of dense and embedding layers that get them
     "lora_also": (),           # patterns of variables to train beside them: "head*"
     "parallel_ops": 0,         # on a CPU: operations side by side, sharing the cores; 0: automatic
     "strategy": "one",         # device(s): one, mirrored (all GPUs), multiworker (TF_CONFIG)

@@ -96,8 +96,30 @@ def test_it_computes_the_papers_sum_and_merges_to_a_plain_model(net):
     np.testing.assert_allclose(merged, apart, rtol=1e-5)
 
 
+def test_vectors_of_tokens_are_a_matrix_too():
+  def net():
+    model = keras.Sequential([layers.Embedding(5, 4, name="table")])
+    model.build((None, 3))
+    return model
+
+  token = np.array([[0, 4, 2]])
+  adapted, plain = net(), net()
+  start = adapted(token).numpy()
+  assert lora.enable(adapted, rank=2, alpha=6.0, patterns=("table",)) == ["table"]
+  np.testing.assert_array_equal(adapted(token), start)
+  table = adapted.layers[0]
+  assert [v.name for v in table.trainable_variables] == list(lora.MATRICES[2:])
+  noise = np.random.default_rng(1)
+  for variable in table.trainable_variables:
+    variable.assign(noise.normal(size=variable.shape))
+  a, b = (np.float64(v) for v in table.trainable_variables)
+  np.testing.assert_allclose(adapted(token), start + (6 / 2 * a @ b)[token], rtol=1e-4, atol=1e-5)
+  lora.merge(adapted, plain)
+  np.testing.assert_array_equal(plain(token), adapted(token))
+
+
 def test_a_pattern_that_names_no_dense_layer_is_one_line(net):
-  with pytest.raises(UserError, match=r"'blocks/\*/norm' names no dense layer; there are blocks/0/"
-                                      "first, blocks/1/first, head/dense.* mixer$"):
+  with pytest.raises(UserError, match=r"'blocks/\*/norm' names no dense or embedding layer; there "
+                                      "are blocks/0/first, blocks/1/first, head/dense.* mixer$"):
     lora.enable(net, rank=1, alpha=1.0, patterns=("mixer", "blocks/*/norm"))
   assert not net.mixer.lora_enabled
