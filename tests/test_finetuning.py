@@ -153,7 +153,8 @@ def test_a_stopped_run_goes_on_bit_by_bit_without_its_source(source, tmp_path, c
                                         "encoder/conv2d/kernel, .* and 14 more"),
     ({"train.freeze": ("*",)}, "train.freeze leaves nothing to train"),
     ({"train.lora_rank": 2}, r"train.lora_layers: '\*attention\*' names no dense or embedding "
-                             "layer; there are encoder/dense, encoder/dense_1, decoder/dense, decoder/dense_1$"),
+                             "layer; there are encoder/dense, encoder/dense_1, decoder/dense, "
+                             "decoder/dense_1$"),
     ({"train.lora_rank": -1}, "train.lora_rank=-1: must be at least 0"),
     ({**LORA, "train.lora_also": ("head*",)}, "train.lora_also: 'head.*' names no variable"),
 ])

