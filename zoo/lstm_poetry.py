@@ -19,9 +19,9 @@ def get_config():
           "clean": {"normalize": "NFC", "dedupe": True, "min_chars": 1, "max_chars": 0},
       },
       "model": {"name": "lstm", "width": 256, "num_layers": 2, "embedding_dim": 192,
-                "cell": "lstm", "dropout": 0.1},
-      "compile": {"lr": 2e-3, "warmup_steps": 100, "decay_steps": 800, "weight_decay": 0.01},
-      "train": {"steps": 800, "clip_norm": 1.0},
+                "cell": "lstm", "dropout": 0.0},
+      "compile": {"lr": 2e-3, "warmup_steps": 100, "decay_steps": 2400, "weight_decay": 0.01},
+      "train": {"steps": 2400, "clip_norm": 1.0},
       "evaluate": {"num": 256, "metric": "test_loss", "mode": "min"},
   })
 
