@@ -29,3 +29,19 @@ def dropout(x, rate, seed, site):
   halves = tf.reshape(tf.cast(halves[:, :math.prod(shape)], tf.int32), (-1, *shape))
   scale = tf.cast(_STEPS / (_STEPS - dropped), x.dtype)
   return tf.where(halves >= dropped, x * scale, tf.zeros([], x.dtype))
+
+
+def factors(seed, num_steps, width, rate, site):
+  """What a sequence is multiplied with to be dropped out, when its length is not known ahead.
+
+  A step's factors do not depend on how many steps there are: a padded row keeps its noise.
+
+  seed: i64[B].  num_steps: int or i32[], T.  width: int.  rate: float in [0, 1).  site: as above.
+  Returns: f32[B, T, width], 0 or 1 / (1 - rate).
+  """
+  dropped = round(rate * _STEPS)
+  words = random.bits(seed, (num_steps, math.ceil(width / 2)), random.DROPOUT + 256 * site)
+  halves = tf.concat([tf.bitwise.right_shift(words, tf.constant(16, tf.uint32)),
+                      tf.bitwise.bitwise_and(words, tf.constant(0xFFFF, tf.uint32))], axis=2)
+  is_kept = tf.cast(halves[..., :width], tf.int32) >= dropped
+  return tf.cast(is_kept, tf.float32) * (_STEPS / (_STEPS - dropped))

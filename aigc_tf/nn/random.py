@@ -21,12 +21,16 @@ DROPOUT = 6
 
 
 def bits(seed, shape, stream):
-  """seed: int64[B].  shape: tuple of int.  stream: int.  Returns: uint32[B, *shape]."""
+  """seed: int64[B].  shape: tuple of int; the first may be i32[], and what is drawn for an index of
+  it does not depend on how many there are.  stream: int.  Returns: uint32[B, *shape].
+  """
+  static = [None if tf.is_tensor(size) else size for size in shape]
+
   def row(key):
     return tf.random.stateless_uniform(
         shape, seed=tf.stack([key, tf.constant(stream, tf.int64)]),
         minval=None, maxval=None, dtype=tf.uint32, alg="philox")
-  return tf.map_fn(row, seed, fn_output_signature=tf.TensorSpec(shape, tf.uint32))
+  return tf.map_fn(row, seed, fn_output_signature=tf.TensorSpec(static, tf.uint32))
 
 
 def uniform(seed, shape, stream):

@@ -17,6 +17,11 @@ _RULES = (
     (("active_units",), lambda units: units < 2, 5,
      "fewer than 2 latent dimensions carry information: posterior collapse; "
      "raise compile.free_bits or compile.kl_warmup_steps"),
+    (("unaligned",), lambda share: share > 0.5, 1,
+     "attention does not read along the text by the step that compile.aligned_by_step names; known "
+     "causes: silence before or after the speech (set data.trim_db), transcripts that are not what "
+     "is said (run doctor on the data), data.batch_size under 32, a compile.lr too high, no guided "
+     "attention (compile.guided_weight)"),
     (("time/data_wait",), lambda share: share > 0.2, 3,
      "more than 20 % of the time is spent waiting for data: make data.size smaller, "
      "switch augmentation off, or put the data on a faster disk"),
