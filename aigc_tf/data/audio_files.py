@@ -44,8 +44,9 @@ def decode(source, sample_rate_hz=None, name="the recording"):
     with av.open(where, format=_format(source)) as container:
       stream = _stream(container, name)
       rate = sample_rate_hz or stream.rate
-      resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
-      pieces = [piece.to_ndarray()[0] for frame in [*container.decode(stream), None]
+      # FFmpeg's own mixing of channels is no mean: two equal ones would come out 3 dB louder.
+      resampler = av.AudioResampler(format="fltp", rate=rate)
+      pieces = [piece.to_ndarray().mean(axis=0) for frame in [*container.decode(stream), None]
                 for piece in resampler.resample(frame)]
   except (av.FFmpegError, ValueError, OSError) as error:
     raise UserError(f"{name} cannot be read as audio: {_reason(error)}") from error

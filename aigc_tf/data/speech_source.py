@@ -18,15 +18,12 @@ def open(name):
   name: str, a recipe's data.name.  Returns: list of audio_files.Clip; nothing is decoded yet.
   Raises: UserError: no such set, or nothing in it that can be used.
   """
-  plain = name.partition("/")[0]
-  if plain in packages.SPEECH_SETS:
-    from aigc_tf.data import speech_tfds  # takes seconds to import
-    return speech_tfds.open_own(name)
-  if name.startswith((".", "~", os.sep)) or os.path.exists(name):
+  own = name.partition("/")[0] in packages.SPEECH_SETS
+  if not own and (name.startswith((".", "~", os.sep)) or os.path.exists(name)):
     from aigc_tf.data import speech_files
     return speech_files.clips(name)
-  from aigc_tf.data import speech_tfds
-  return speech_tfds.open_published(name)
+  from aigc_tf.data import speech_tfds  # takes seconds to import
+  return speech_tfds.open_own(name) if own else speech_tfds.open_published(name)
 
 
 def is_test(text):
@@ -34,8 +31,5 @@ def is_test(text):
 
   text: str.  Returns: bool.
   """
-  return pipeline.is_test(_letters(text).encode())
-
-
-def _letters(text):
-  return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", text).casefold())
+  letters = re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", text).casefold())
+  return pipeline.is_test(letters.encode())

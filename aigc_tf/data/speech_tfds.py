@@ -121,15 +121,17 @@ def _indexed(builder, split, columns):
     silent = {columns.audio: tfds.decode.SkipDecoding()}
     return (builder.as_data_source(split=split, decoders=silent),
             lambda i: audio_files.from_int16(whole[i][columns.audio]))
-  # TFRecord is read in order only: its sound goes to a file that dies with this process.
-  spool, first, examples = tempfile.TemporaryFile(), [0], []
-  for example in tfds.as_numpy(builder.as_dataset(split=split)):
-    samples = example.pop(columns.audio).astype(np.int16)
-    spool.write(samples.tobytes())
-    first.append(first[-1] + samples.size)
-    examples.append(example)
+  return _spooled(builder, split, columns)
 
-  def read(i):
-    spool.seek(2 * first[i])
-    return audio_files.from_int16(np.frombuffer(spool.read(2 * (first[i + 1] - first[i])), "=i2"))
-  return examples, read
+
+def _spooled(builder, split, columns):
+  # TFRecord is read in order only: its sound goes to a file without a name, out of the memory.
+  first, examples = [0], []
+  with tempfile.TemporaryFile() as spool:
+    for example in tfds.as_numpy(builder.as_dataset(split=split)):
+      samples = example.pop(columns.audio).astype(np.int16)
+      spool.write(samples.tobytes())
+      first.append(first[-1] + samples.size)
+      examples.append(example)
+    sound = np.memmap(spool, np.int16, "r")
+  return examples, lambda i: audio_files.from_int16(sound[first[i]:first[i + 1]])
