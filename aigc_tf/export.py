@@ -4,6 +4,7 @@
 
 writes exports/dcgan_mnist/1/ (a SavedModel, complete or not at all) and, beside it, the server's
 models.config, monitoring.config and batching.config. The command to serve it is printed last.
+A voice is exported with Griffin-Lim, or with the vocoder that --vocoder names.
 """
 
 import os
@@ -20,6 +21,8 @@ def define(values):
   flags.DEFINE_string("out", None, "Export root; models share it.", flag_values=values)
   flags.DEFINE_integer("version", None, "Version number; default: the next free one.",
                        flag_values=values)
+  flags.DEFINE_string("vocoder", None, "Vocoder of a voice: published model or run folder.",
+                      flag_values=values)
 
 
 def run(values):
@@ -31,8 +34,11 @@ def run(values):
   from aigc_tf.serving import savedmodel
   trained = runs.describe(values.model)
   name = runs.default_folder(trained.name).name  # TF Serving's names hold no ':' and no '/'
-  path = savedmodel.export(runs.load_model(values.model), values.out, name, values.version,
-                           {"recipe": trained.name})
+  model, extra = runs.load_model(values.model), {"recipe": trained.name}
+  if values.vocoder:
+    runs.attach_vocoder(model, values.vocoder)
+    extra["vocoder"] = runs.describe(values.vocoder).name
+  path = savedmodel.export(model, values.out, name, values.version, extra)
   _report(path, savedmodel.read_manifest(path))
   print(f"next: {deployment.command(values.out)}")
 

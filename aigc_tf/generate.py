@@ -1,4 +1,4 @@
-"""Generates with a trained model: images or texts, one file a sample, in order.
+"""Generates with a trained model: images, texts or speech, one file a sample, in order.
 
   python -m aigc_tf.generate --model=dcgan_mnist --out=out --num=64
   python -m aigc_tf.generate --model=runs/dcgan_mnist --out=out --mode=interpolate
@@ -6,10 +6,13 @@
   python -m aigc_tf.generate --model=gpt_poetry --prompt_file=titles.txt --out=out
 
 Sample i is that of seed --seed + i, whatever the number of samples. Texts are printed as they
-grow, and also written if --out is given. A classifier says the label of each prompt. Modes:
-  sample        images of consecutive seeds: 00000.png ... and grid.png; texts: 00000.txt ...
+grow, and also written if --out is given. A classifier says the label of each prompt. A voice reads
+the prompts aloud, long ones sentence by sentence. Modes:
+  sample        images of consecutive seeds: 00000.png ... and grid.png; texts: 00000.txt ...;
+                speech: 00000.wav ..., with its mel spectrogram and attention: 00000.png ...
   interpolate   a walk through the latents of --num seeds: walk.gif and strip.png
-  reconstruct   held-out images beside their reconstructions (models that can): pairs.png
+  reconstruct   held-out images beside their reconstructions (models that can): pairs.png;
+                vocoders: held-out recordings made anew: 00000.wav ..., 00000_original.wav ...
 """
 
 import dataclasses
@@ -26,7 +29,7 @@ MODES = ("sample", "interpolate", "reconstruct")
 MAX_SAMPLES = 100_000
 # Flags that reach the model as they are, and only if they are given.
 KNOBS = ("label", "truncation", "max_new_tokens", "temperature", "top_k", "top_p", "min_p",
-         "repetition_penalty", "no_repeat_ngram", "beam_size", "length_penalty")
+         "repetition_penalty", "no_repeat_ngram", "beam_size", "length_penalty", "speaker")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +49,8 @@ class Options:
 def define(values):
   flags.DEFINE_string("model", None, "A published name or a run folder.", flag_values=values)
   flags.DEFINE_string("out", None, "Folder for the files, created if absent.", flag_values=values)
-  flags.DEFINE_integer("num", None, "How many samples: 16 images, 1 text.", lower_bound=1,
-                       upper_bound=MAX_SAMPLES, flag_values=values)
+  flags.DEFINE_integer("num", None, "How many samples: 16 images, 1 of other kinds.",
+                       lower_bound=1, upper_bound=MAX_SAMPLES, flag_values=values)
   flags.DEFINE_integer("seed", 0, "Seed of the first sample.", lower_bound=-2**63,
                        upper_bound=2**63 - 1 - MAX_SAMPLES, flag_values=values)
   flags.DEFINE_enum("mode", "sample", MODES, "What to generate.", flag_values=values)
@@ -55,6 +58,10 @@ def define(values):
                        flag_values=values)
   flags.DEFINE_float("truncation", None, "Shrinks the latents: plainer samples, less variety.",
                      lower_bound=0.0, upper_bound=1.0, flag_values=values)
+  flags.DEFINE_string("speaker", None, "Who reads aloud (voices of several speakers).",
+                      flag_values=values)
+  flags.DEFINE_string("vocoder", None, "Makes a voice's waves: a published name or a run folder; "
+                      "default: Griffin-Lim.", flag_values=values)
   _define_text(values)
 
 
@@ -62,7 +69,7 @@ def _define_text(values):
   def number(name, help_text, least, most=None, kind=flags.DEFINE_float):
     kind(name, None, help_text, lower_bound=least, upper_bound=most, flag_values=values)
 
-  flags.DEFINE_string("prompt", None, "Text to go on from, to translate or to judge.",
+  flags.DEFINE_string("prompt", None, "Text to go on from, to translate, to judge, to read aloud.",
                       flag_values=values)
   flags.DEFINE_string("prompt_file", None, "One prompt a line, one sample each.",
                       flag_values=values)
@@ -96,6 +103,8 @@ def run(values):
   kind.check(model, a_run.config.model.name, values.mode, knobs, prompts)
   if kind.NEEDS_OUT and not values.out:
     raise UserError("--out is missing (--help shows examples)")
+  if values.vocoder:
+    runs.attach_vocoder(model, values.vocoder)
   num = len(prompts) if values.prompt_file else values.num or kind.NUM
   said = kind.MODES[values.mode](model, a_run.config, Options(
       num, values.seed, values.out and command.make_folder(values.out), knobs, prompts,

@@ -167,3 +167,16 @@ def load_model(name_or_dir):
   checkpoints.read_twin(run.folder / "checkpoints", adapted)
   lora.merge(adapted, model)
   return model
+
+
+def attach_vocoder(model, name_or_dir):
+  """Lets a trained vocoder make the waves of a voice.
+
+  Raises: UserError if either is another kind of model, or their audio settings differ.
+  """
+  if not hasattr(model, "vocoder"):
+    raise UserError("--vocoder is for models that read texts aloud, which this one is not")
+  if describe(name_or_dir).spec.get("task") != "vocoder":
+    raise UserError(f"--vocoder={name_or_dir} is no vocoder")
+  from aigc_tf.nn import speech_codec
+  speech_codec.attach(model, load_model(name_or_dir))

@@ -1,7 +1,8 @@
-"""Files of generated samples: single images, grids, strips, animations and texts."""
+"""Files of generated samples: single images, grids, strips, animations, texts and waves."""
 
 import math
 import pathlib
+import wave as wave_files
 
 import numpy as np
 from PIL import Image
@@ -71,13 +72,35 @@ def to_strings(text):
   return [item.decode("utf-8", "replace") for item in np.asarray(text).tolist()]
 
 
+def write_wav(path, wave, sample_rate_hz):
+  """One 16-bit mono file.  wave: f32[S]; what lies outside [-1, 1] is clipped."""
+  path = pathlib.Path(path)
+  temporary = path.with_name("." + path.name)
+  levels = np.rint(np.clip(np.asarray(wave, np.float64), -1.0, 1.0) * 32767).astype("<i2")
+  with wave_files.open(str(temporary), "wb") as file:
+    file.setnchannels(1)
+    file.setsampwidth(2)
+    file.setframerate(sample_rate_hz)
+    file.writeframes(levels.tobytes())
+  temporary.replace(path)
+
+
+def cut_waves(outputs):
+  """The rows of {"wave": f32[N, S], "length": i32[N]}, each as long as it is: list of f32[S]."""
+  waves, lengths = np.asarray(outputs["wave"]), np.asarray(outputs["length"])
+  return [wave[:length] for wave, length in zip(waves, lengths, strict=True)]
+
+
 def write_preview(path, outputs):
-  """One file for a named preview: a grid of images, or all texts.
+  """The files of a named preview: a grid of images, or all texts, or a file for each wave.
 
   path: pathlib.Path without ending.  outputs: dict with the batch key of its kind.
   """
   path.parent.mkdir(parents=True, exist_ok=True)
   if "text" in outputs:
     write_text(path.with_suffix(".txt"), listed(to_strings(outputs["text"])))
+  elif "wave" in outputs:
+    for i, wave in enumerate(cut_waves(outputs)):
+      write_wav(path.with_name(f"{path.name}_{i}.wav"), wave, outputs["sample_rate_hz"])
   else:
     write_png(path.with_suffix(".png"), grid(outputs["image"]))

@@ -2,10 +2,12 @@
 
 import tensorflow as tf
 
+from aigc_tf.nn import paths
+
 
 def copy(twin, model):
   """Makes the twin equal to the model, batch statistics included."""
-  for average, weight in zip(twin.weights, model.weights, strict=True):
+  for average, weight in _pairs(twin, model):
     average.assign(weight)
 
 
@@ -16,7 +18,7 @@ def decay_at(step, decay):
 
 
 def update(strategy, twin, model, decay):
-  """average += (1 - decay) (weight - average), for every weight, in cross-replica context.
+  """average += (1 - decay) (weight - average), for all the twin has, in cross-replica context.
 
   Returns: an op that is done when all averages are.
   """
@@ -25,4 +27,10 @@ def update(strategy, twin, model, decay):
 
   return tf.group(*(
       strategy.extended.update(average.value, assign, args=(weight.value, decay), group=True)
-      for average, weight in zip(twin.weights, model.weights, strict=True)))
+      for average, weight in _pairs(twin, model)))
+
+
+def _pairs(twin, model):
+  """(average, weight) of all that the twin has; the model may have more, for training only."""
+  weights = paths.variables(model)
+  return [(average, weights[path]) for path, average in paths.variables(twin).items()]

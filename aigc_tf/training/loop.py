@@ -259,6 +259,8 @@ class Loop:
         self.board.image(step, name, outputs["image"].numpy())
       if "text" in outputs:
         self.board.texts(step, name, samples.to_strings(outputs["text"]))
+      if "wave" in outputs:
+        self.board.sounds(step, name, samples.cut_waves(outputs), outputs["sample_rate_hz"])
     self._write(step, health.sample_scalars(named, batch))
 
   def _evaluate(self, step):

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a run: scalars, pictures, hyper-parameters, alarms, a profile."""
+"""What TensorBoard shows: scalars, pictures, sounds, texts, hyper-parameters, a profile."""
 
 import functools
 import pathlib
@@ -25,7 +25,7 @@ def _as_os_error(method):
 class Board:
   """Writes event files into the run folder.
 
-  max_event_mb: pictures stop beyond this size.  say: function(str), told when they do.
+  max_event_mb: pictures and sounds stop beyond this size.  say: function(str), told when they do.
   """
 
   def __init__(self, folder, max_event_mb, say):
@@ -63,14 +63,24 @@ class Board:
   @_as_os_error
   def image(self, step, name, image):
     """image: f32[N, H, W, C], shown as one grid. Left out once the files are full."""
+    if self._has_room():
+      with self.writer.as_default(step=step):
+        tf.summary.image(name, samples.grid(image)[np.newaxis])
+
+  @_as_os_error
+  def sounds(self, step, name, waves, sample_rate_hz):
+    """waves: list of f32[S] in [-1, 1], a player each. Left out once the files are full."""
+    if self._has_room():
+      with self.writer.as_default(step=step):
+        for i, wave in enumerate(waves):
+          tf.summary.audio(f"{name}/{i}", wave[np.newaxis, :, np.newaxis], sample_rate_hz)
+
+  def _has_room(self):
     if not self.is_full and self._bytes() > self.max_event_mb * 2**20:
       self.is_full = True
       self.say(f"TensorBoard's files exceed train.max_event_mb={self.max_event_mb}: no more "
-               "pictures there, samples/ still gets them")
-    if self.is_full:
-      return
-    with self.writer.as_default(step=step):
-      tf.summary.image(name, samples.grid(image)[np.newaxis])
+               "pictures and sounds there, samples/ still gets them")
+    return not self.is_full
 
   def _bytes(self):
     return sum(p.stat().st_size for p in self.folder.glob("events.*"))
