@@ -20,8 +20,8 @@ def get_config():
       },
       "model": {"name": "bert", "width": 128, "heads": 4, "num_layers": 4,
                 "rotary": True, "dropout": 0.1},
-      "compile": {"lr": 2e-3, "warmup_steps": 200, "decay_steps": 3600, "weight_decay": 0.01},
-      "train": {"steps": 3600, "clip_norm": 1.0, "jit": "on", "evaluate_every": 1200},
+      "compile": {"lr": 2e-3, "warmup_steps": 200, "decay_steps": 2000, "weight_decay": 0.01},
+      "train": {"steps": 2000, "clip_norm": 1.0, "jit": "on", "evaluate_every": 1000},
       "evaluate": {"num": 64, "metric": "test_loss", "mode": "min"},
   })
 
