@@ -241,42 +241,51 @@ class HiFiGAN(keras.Model):
     self.d_optimizer = optimizer(judging, d_lr)
     self.gradient_step = gradients.GradientStep(self.losses_for, {
         "g_loss": (self.g_optimizer, self.generator.trainable_variables),
-        "d_loss": (self.d_optimizer, judging)})
+        "d_loss": (self.d_optimizer, judging)}, self._losses_and_gradients)
 
   def losses_for(self, batch, training):
     """Returns: mel_loss and stft_loss; in training also g_loss (eq. 3 and 5), d_loss and the parts
     of the game; loss, of held-out clips the mel_loss.
     """
+    if training:
+      return self._losses_and_gradients(batch)[0]
+    scalars = self._heard(batch)[1]
+    return {"loss": scalars["mel_loss"], **scalars}
+
+  def _heard(self, batch):
+    """The waves of a batch, and the losses that need no judge."""
     real, wave = batch["wave"], self.decode(batch["mel"])
     by_row = tf.add_n([stft_loss(made, true) for made, true in zip(
         judges.magnitudes(wave, self.resolutions), judges.magnitudes(real, self.resolutions))])
-    scalars = {"mel_loss": ops.mean(mel_loss(wave, real, self.audio)),
-               "stft_loss": ops.mean(by_row) / len(self.resolutions)}
-    if not training:
-      return {"loss": scalars["mel_loss"], **scalars}
-    game = self._game_when_due(real, wave)
-    g_loss = (game.pop("g_loss") + self.mel_weight * scalars["mel_loss"]
-              + self.stft_weight * scalars["stft_loss"])
-    return {"loss": g_loss + game["d_loss"], "g_loss": g_loss, **scalars, **game}
+    return wave, {"mel_loss": ops.mean(mel_loss(wave, real, self.audio)),
+                  "stft_loss": ops.mean(by_row) / len(self.resolutions)}
+
+  def _losses_and_gradients(self, batch):
+    # A tf.cond under a tape would be differentiated whole, twice: a minute before the first step.
+    # So the judges have tapes of their own, and tell how the wave should move.
+    moved = [v.value for v in self.generator.trainable_variables]
+    with tf.GradientTape() as tape:
+      wave, scalars = self._heard(batch)
+      heard = (self.mel_weight * scalars["mel_loss"] + self.stft_weight * scalars["stft_loss"])
+    game, by_wave, by_weight = self._game_when_due(batch["wave"], wave)
+    by_generator = tape.gradient([heard, wave], moved, output_gradients=[tf.ones([]), by_wave])
+    g_loss, d_loss, adversarial, feature = game
+    losses = {"loss": heard + g_loss + d_loss, "g_loss": heard + g_loss, "d_loss": d_loss,
+              "adversarial_loss": adversarial, "feature_loss": feature, **scalars}
+    return losses, {"g_loss": by_generator, "d_loss": by_weight}
 
   def _game_when_due(self, real, wave):
-    """The game's losses, 0 before its first update.  Returns: dict of f32[]."""
-    weights = [v.value for v in self.discriminators.trainable_variables]
-
-    def wait():
-      return [0.0] * 4, tf.zeros_like(wave), [tf.zeros_like(v) for v in weights]
-
+    """What `wave_discriminators.play` returns, zeros before its first update."""
     def play():
       return judges.play(self.discriminators, real, wave, self.feature_weight)
 
-    # Gradients are taken within the branch: through a tf.cond they would cost a quarter more.
-    is_due = self.g_optimizer.iterations >= self.adversarial_from_step
-    losses, by_wave, by_weight = tf.cond(is_due, play, wait) if self.adversarial_from_step else (
-        play())
-    g_loss, d_loss, adversarial, feature = losses
-    return {"g_loss": judges.linked(g_loss, [by_wave], [wave]),
-            "d_loss": judges.linked(d_loss, by_weight, weights),
-            "adversarial_loss": adversarial, "feature_loss": feature}
+    def wait():
+      weights = self.discriminators.trainable_variables
+      return [0.0] * 4, tf.zeros_like(wave), [tf.zeros(v.shape) for v in weights]
+
+    if not self.adversarial_from_step:
+      return play()
+    return tf.cond(self.g_optimizer.iterations >= self.adversarial_from_step, play, wait)
 
   def train_step(self, batch):
     return self.gradient_step(batch)

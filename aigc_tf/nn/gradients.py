@@ -11,6 +11,8 @@ class GradientStep:
   updates: {loss name: (keras optimizer, trainable variables)}; every loss moves its own variables
     only; one without variables (a frozen network's) is left out. All gradients come from one
     forward pass and are taken before the first apply.
+  differentiate: function(batch) -> (losses, {loss name: list of gradients, one for each of its
+    variables}), for a model that takes its gradients itself; None: all of `losses_for` by one tape.
 
   What the training loop sets before the first call:
     jit: compile losses and gradients by XLA. The apply stays outside: compiled, it would reach
@@ -19,8 +21,9 @@ class GradientStep:
     clip_norm: float, global norm of each network's gradient; 0 for none.
   """
 
-  def __init__(self, losses_for, updates):
+  def __init__(self, losses_for, updates, differentiate=None):
     self.losses_for = losses_for
+    self.differentiate = differentiate or self._forward_backward
     self.updates = {name: update for name, update in updates.items() if update[1]}
     self.jit, self.micro_batches, self.clip_norm = False, 1, 0.0
     self._compiled = None
@@ -53,9 +56,9 @@ class GradientStep:
 
   def _function(self):
     if not self.jit:
-      return self._forward_backward
+      return self.differentiate
     if self._compiled is None:
-      self._compiled = tf.function(self._forward_backward, jit_compile=True)
+      self._compiled = tf.function(self.differentiate, jit_compile=True)
     return self._compiled
 
   def _forward_backward(self, batch):

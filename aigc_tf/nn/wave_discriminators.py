@@ -125,7 +125,7 @@ def play(discriminators, real, wave, feature_weight):
   real, wave: f32[B, S].  feature_weight: lambda_fm of eq. 3.
   Returns: ([the generator's loss: eq. 3 without mels, the discriminators': eq. 1, and of the first
     the parts of eq. 2 and 4: f32[]], gradient of the first by the wave, gradients of the second by
-    the discriminators' weights). The losses carry no gradients themselves.
+    the discriminators' weights).
   """
   weights = [v.value for v in discriminators.trainable_variables]
   with tf.GradientTape(persistent=True) as tape:
@@ -141,10 +141,3 @@ def play(discriminators, real, wave, feature_weight):
     g_loss = adversarial + feature_weight * feature
   return ([g_loss, d_loss, adversarial, feature], tape.gradient(g_loss, wave),
           tape.gradient(d_loss, weights))
-
-
-def linked(loss, gradients_, sources):
-  """The same number, known to the tapes outside to have these gradients by these sources."""
-  detours = [tf.reduce_sum(tf.stop_gradient(gradient) * (x - tf.stop_gradient(x)))
-             for gradient, x in zip(gradients_, sources, strict=True)]
-  return tf.stop_gradient(loss) + tf.add_n(detours)

@@ -23,6 +23,7 @@ VALUES = {
     "length_penalty": 1,
     "beam_size": 1,
     "max_new_tokens": 8,  # enough to compile the loop, and cheap
+    "num_frames": 8,
 }
 
 
