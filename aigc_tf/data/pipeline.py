@@ -29,12 +29,14 @@ def is_test(key):
   return int.from_bytes(digest[:8], "big") < TEST_FRACTION * 2**64
 
 
-def batches(num_examples, batch_size, seed, position, context=None):
+def batches(num_examples, batch_size, seed, position, context=None, arrange=None):
   """Which examples a step sees, forever.
 
   num_examples: int N >= 1.  batch_size: int B, global rows a step.  seed: int, of the run.
   position: int, batches drawn before.  context: tf.distribute.InputContext or None; each input
     pipeline yields its own contiguous rows of the global batch, cut to B / num_replicas rows.
+  arrange: function of i64[b] places in the run's order -> i64[b] rows that stand there, a
+    permutation of all rows; None: each in its own place.
   Returns: infinite tf.data.Dataset of {"index": i64[b] in [0, N), "seed": i64[b]}. Global row
     q = position * B + i is example index_shuffle(q % N, seed=[seed, q // N]); its row seed depends
     on (seed, q) alone.
@@ -53,6 +55,7 @@ def batches(num_examples, batch_size, seed, position, context=None):
     first = (position + count // pieces) * batch_size
     first += (pipeline * pieces + count % pieces) * rows
     row = first + tf.range(rows, dtype=tf.int64)
+    row = arrange(row) if arrange else row
     return {"index": shuffled(row, num_examples, seed), "seed": row_seeds(row, seed)}
   return tf.data.Dataset.counter().map(draw)
 
