@@ -1,0 +1,43 @@
+"""A vocoder for a human voice: HiFi-GAN, arXiv:2010.05646, that goes on from hifigan_flite.
+
+Run:     python -m aigc_tf.train --recipe=hifigan_asterisk
+Expect:  not measured
+Data:    asterisk_en, 542 telephone prompts, 24 minutes of one speaker (Debian's
+         asterisk-core-sounds-en, CC-BY-SA-3.0), 16 kHz; starts from the weights of hifigan_flite
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config():
+  return ConfigDict({
+      "seed": 0,
+      "data": {
+          "modality": "speech", "name": "asterisk_en", "split": "train", "task": "vocoder",
+          "language": "en", "symbols": "characters", "batch_size": 16,
+          "audio": {"sample_rate_hz": 16000, "window_samples": 1024, "hop_samples": 256,
+                    "fft_size": 1024, "num_mels": 80, "lowest_hz": 0.0, "highest_hz": 8000.0,
+                    "mel_scale": "slaney", "log_floor": 1e-5},
+          "trim_db": 0.0, "loudness_db": -24.0, "min_seconds": 0.5, "max_seconds": 0.0,
+          "segment_frames": 32, "time_mask": 0, "freq_mask": 0, "buckets": 0,
+      },
+      "model": {"name": "hifigan", "width": 256, "rates": (8, 4), "block_kernels": (3, 7, 11),
+                "dilations": (1, 3, 5), "is_double": False, "head": "istft"},
+      "compile": {"g_lr": 2e-4, "d_lr": 2e-4, "beta_1": 0.8, "beta_2": 0.99, "warmup_steps": 100,
+                  "decay_steps": 3000, "mel_weight": 45.0, "stft_weight": 2.5,
+                  "feature_weight": 2.0, "adversarial_from_step": 0,
+                  "periods": (2, 3, 5, 7, 11), "period_width": 4, "spectrogram_width": 8},
+      "train": {"init_from": "hifigan_flite", "steps": 3000, "preview_every": 1000,
+                "evaluate_every": 1000},
+      "evaluate": {"num": 100, "metric": "test_mel_loss", "mode": "min"},
+  })
+
+
+TINY = {
+    "data.name": "fake", "data.batch_size": 4, "data.audio.num_mels": 20, "data.min_seconds": 0.0,
+    "data.segment_frames": 8, "model.width": 8, "model.block_kernels": (3,),
+    "model.dilations": (1,), "compile.periods": (2,), "compile.period_width": 2,
+    "compile.spectrogram_width": 2, "compile.warmup_steps": 0, "train.init_from": "",
+    "train.steps": 4, "train.log_every": 2, "train.preview_every": 2,
+    "train.evaluate_every": 2, "train.checkpoint_every": 2, "evaluate.num": 8,
+}
