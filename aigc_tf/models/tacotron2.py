@@ -231,11 +231,11 @@ class Tacotron2(keras.Model):
     return tf.reshape(used, (tf.shape(frames)[0], -1, num_mels))
 
   def _to_unit(self, mel):
-    """From silence to 1 in natural log to -2 to 2, where networks like their numbers."""
-    return SILENCE - mel * (2.0 * SILENCE / self.audio.log_silence)
+    """From silence to 0 in natural log to -2 to 2, where networks like their numbers."""
+    return mel * (2.0 * SILENCE / self.audio.log_silence) - SILENCE
 
   def _from_unit(self, mel):
-    return (mel - SILENCE) * (self.audio.log_silence / (2.0 * SILENCE))
+    return (mel + SILENCE) * (self.audio.log_silence / (2.0 * SILENCE))
 
   # --- training
 

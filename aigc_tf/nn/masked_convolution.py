@@ -38,12 +38,12 @@ class Stack(layers.Layer):
       self.norms.append(norm)
     self.built = True
 
-  def call(self, x, mask, seed=None, training=False):
-    """x: f32[B, T, D].  mask: bool[B, T].  seed: i64[B], for training's dropout.
+  def call(self, x, is_valid, seed=None, training=False):
+    """x: f32[B, T, D].  is_valid: bool[B, T].  seed: i64[B], for training's dropout.
 
-    Returns: f32[B, T, D of the last], zeros where the mask is False.
+    Returns: f32[B, T, D of the last], zeros elsewhere.
     """
-    known = tf.cast(mask, tf.float32)[:, :, None]
+    known = tf.cast(is_valid, tf.float32)[:, :, None]
     x = x * known
     for i, layer in enumerate(self.convolutions):
       x = tf.cast(layer(x), tf.float32)

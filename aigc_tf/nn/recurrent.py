@@ -111,11 +111,11 @@ class BidirectionalLSTM(layers.Layer):
     self.cells = [LSTMCell(input_dim, width, name=f"cell_{i}") for i in range(2)]
     self.built = True
 
-  def call(self, x, mask):
-    """x: f32[B, T, D].  mask: bool[B, T].  Returns: f32[B, T, 2 H], zeros at padding."""
-    x, steps = tf.transpose(x, (1, 0, 2)), tf.transpose(mask)
+  def call(self, x, is_valid):
+    """x: f32[B, T, D].  is_valid: bool[B, T].  Returns: f32[B, T, 2 H], zeros elsewhere."""
+    x, steps = tf.transpose(x, (1, 0, 2)), tf.transpose(is_valid)
     heard = tf.stack([self.cells[0].hear(x), self.cells[1].hear(x[::-1])], axis=1)
     both = run(heard, tf.stack([cell.matrix() for cell in self.cells]),
                tf.stack([steps, steps[::-1]], axis=1))
     said = tf.concat([both[:, 0], both[::-1, 1]], axis=-1)
-    return tf.transpose(said, (1, 0, 2)) * tf.cast(mask, tf.float32)[:, :, None]
+    return tf.transpose(said, (1, 0, 2)) * tf.cast(is_valid, tf.float32)[:, :, None]
