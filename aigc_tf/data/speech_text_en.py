@@ -147,7 +147,7 @@ def _years(match):
 
 
 def _money(match):
-  sign, number, scale = match["sign"], match["number"], (match["scale"] or "").lower()
+  sign, number, scale = match["sign"].upper(), match["number"], (match["scale"] or "").lower()
   whole, part = words.MONEY[sign]
   scale = words.SCALES.get(scale, scale)
   if scale:
@@ -258,6 +258,7 @@ _RULES = [(re.compile(pattern, flags), function) for pattern, flags, function in
      re.IGNORECASE, _time),
     (r"\b(?P<hour>1[0-2]|0?[1-9])(?P<minute>)(?P<second>)\s?(?P<half>[ap]\.?m\b\.?)",
      re.IGNORECASE, _time),
+    (rf"(?<![\w.])[-−](?=\.?\d|(?:{_SIGNS})\d)", 0, lambda m: "minus "),
     (rf"(?P<sign>{_SIGNS})\s?{_NUMBER}{_SCALE}", re.IGNORECASE, _money),
     (r"\b(?P<number>\d+)\s?¢", 0, lambda m: _counted(m["number"], "cent")),
     (rf"{_NUMBER}\s?%", 0, lambda m: f"{decimal(m['number'])} percent"),
@@ -268,7 +269,6 @@ _RULES = [(re.compile(pattern, flags), function) for pattern, flags, function in
     (r"(?<=\d)(?:[-–]|\s[-–]\s)(?=\d)", 0, lambda m: " to "),
     (r"\b\d+(?:\.\d+){2,}\b", 0, _version),
     (r"\b(\d{1,15})(?:st|nd|rd|th)\b", re.IGNORECASE, lambda m: ordinal(int(m[1]))),
-    (r"(?<![\w.])[-−](?=\d|\.\d)", 0, lambda m: "minus "),
     (r"(?<![\w.,])(1[1-9]\d\d|20\d\d)(?![\w]|[.,]\d)", 0, lambda m: year(int(m[1]))),
     (r"(?<=\d)(?=[A-Za-z])|(?<=[A-Za-z])(?=\d)", 0, lambda m: " "),
     (r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d*\.\d+|\d+", 0, lambda m: f" {decimal(m[0])} "),

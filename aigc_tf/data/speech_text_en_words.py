@@ -41,11 +41,12 @@ UNITS = {
     "px": "pixel", "°C": "degree celsius", "°F": "degree fahrenheit", "°": "degree"}
 
 TITLES = {"mr": "mister", "mrs": "missus", "ms": "miz", "dr": "doctor", "prof": "professor",
-          "st": "street", "gen": "general", "col": "colonel", "lt": "lieutenant",
+          "gen": "general", "col": "colonel", "lt": "lieutenant",
           "sgt": "sergeant", "capt": "captain", "rev": "reverend", "hon": "honorable",
           "gov": "governor", "sen": "senator", "mt": "mount", "ft": "fort", "messrs": "messieurs"}
 ABBREVIATIONS = {
-    **TITLES, "jr": "junior", "sr": "senior", "ave": "avenue", "blvd": "boulevard", "rd": "road",
+    **TITLES, "st": "street", "jr": "junior", "sr": "senior", "ave": "avenue",
+    "blvd": "boulevard", "rd": "road",
     "vs": "versus", "etc": "et cetera", "e.g": "for example", "i.e": "that is", "approx":
     "approximately", "dept": "department", "est": "established", "inc": "incorporated",
     "ltd": "limited", "co": "company", "corp": "corporation", "assn": "association",

@@ -9,7 +9,6 @@ import re
 from aigc_tf.errors import UserError
 
 _DIGITS = "零一二三四五六七八九"
-_GROUPS = ("", "万", "亿", "万亿")
 _PLACES = ("", "十", "百", "千")
 _MEASURES = "个只条张位名本件块天年次点份家座辆杯瓶双台岁倍分秒小页口种句层"
 _MONEY = {"¥": "元", "￥": "元", "US$": "美元", "$": "美元", "€": "欧元", "£": "英镑"}
@@ -30,16 +29,16 @@ def cardinal(number):
     return f"负{cardinal(-number)}"
   if number >= 10**16:
     return digits(str(number))
-  groups, spoken = [], ""
-  while number:
-    number, group = divmod(number, 10000)
-    groups.append(group)
-  for i in reversed(range(len(groups))):
-    if not groups[i]:
-      continue
-    has_gap = spoken and (groups[i] < 1000 or not groups[i + 1])
-    spoken += ("零" if has_gap else "") + _below_10000(groups[i]) + _GROUPS[i]
-  return re.sub("^一十", "十", spoken) or "零"
+  return re.sub("^一十", "十", _spoken(number)) or "零"
+
+
+def _spoken(number):
+  for size, name in ((10**8, "亿"), (10**4, "万")):
+    if number >= size:
+      rest = number % size
+      gap = "零" if 0 < rest < size // 10 else ""
+      return f"{_spoken(number // size)}{name}{gap}{_spoken(rest)}"
+  return _below_10000(number)
 
 
 def _below_10000(number):
@@ -99,6 +98,7 @@ _RULES = [(re.compile(pattern), function) for pattern, function in (
     (r"(?<!\d)(?:\+86[ -]?)?(1[3-9]\d[ -]?\d{4}[ -]?\d{4})(?!\d)", lambda m: digits(m[1], "幺")),
     (r"(?<!\d)(0\d{2,3}[ -]\d{7,8})(?!\d)", lambda m: digits(m[1], "幺")),
     (r"(?<!\d)(\d{1,2}):(\d\d)(?::(\d\d))?(?!\d)", _time),
+    (rf"(?<![\w.])[-−](?=\d|(?:{_SIGNS_OF_MONEY})\d)", lambda m: "负"),
     (rf"({_SIGNS_OF_MONEY})\s?({_NUMBER})([百千万亿]*)", _money),
     (rf"({_NUMBER})\s?%", lambda m: f"百分之{decimal(m[1])}"),
     (rf"({_NUMBER})\s?‰", lambda m: f"千分之{decimal(m[1])}"),
@@ -106,7 +106,6 @@ _RULES = [(re.compile(pattern), function) for pattern, function in (
      lambda m: f"{cardinal(int(m[2]))}分之{cardinal(int(m[1]))}"),
     (rf"({_NUMBER})\s?({_UNIT})(?![A-Za-z])", lambda m: _two(decimal(m[1])) + _UNITS[m[2]]),
     (r"(?<=\d)\s?[-–~～—]+\s?(?=\d)", lambda m: "到"),
-    (r"(?<![\w.])[-−](?=\d)", lambda m: "负"),
     (rf"(?<![\d.第])2(?=[{_MEASURES}])(?!年|月)", lambda m: "两"),
     (r"\d+(?:\.\d+){2,}", lambda m: "点".join(decimal(part) for part in m[0].split("."))),
     (_NUMBER, lambda m: decimal(m[0])),
