@@ -3,6 +3,7 @@
   python -m aigc_tf.doctor                 versions, devices, folders, clients: one line each
   python -m aigc_tf.doctor --data=./photos every image that would be skipped, and why
   python -m aigc_tf.doctor --data=./texts  every bad line, lengths, duplicates (.txt .jsonl .tsv)
+  python -m aigc_tf.doctor --data=./voice  recordings: clipped, silent, without text, and so on
   python -m aigc_tf.doctor --data=mnist_5k counts of a data set
 
 Exit status 1 if something that is needed is missing.
@@ -52,8 +53,13 @@ def check_data(name):
   root = pathlib.Path(name).expanduser()
   if root.exists() or name.startswith((".", "~", os.sep)):
     root = root.resolve()
+    from aigc_tf.data import speech_files
+    if speech_files.is_speech(root):
+      return _check_recordings(root)
     return _check_texts(root) if _is_text(root) else _check_folder(root)
   from aigc_tf.data import packages
+  if name.partition("/")[0] in packages.SPEECH_SETS:
+    return _check_speech_set(name)
   if name.partition("/")[0] in packages.DATA_SETS.keys() - set(packages.TEXT_SETS):
     return _check_images(name)
   from aigc_tf.data import text_tfds
@@ -138,6 +144,47 @@ def _print_lengths(texts):
   print(f"characters a document: {lengths[0]} to {lengths[-1]}, median {int(np.median(lengths))}, "
         f"99 % up to {lengths[int(0.99 * (len(lengths) - 1))]}; {sum(lengths)} in all, "
         f"{len(set().union(*texts))} different ones")
+
+
+def _check_speech_set(name):
+  from aigc_tf.data import speech_source
+  clips = speech_source.open(name)
+  print(f"{name}: {sum(not clip.is_test for clip in clips)} recordings to train on and "
+        f"{sum(clip.is_test for clip in clips)} held out")
+  _print_recordings(name, clips, [clip.read().size / clip.sample_rate_hz for clip in clips])
+  return 0
+
+
+def _check_recordings(root):
+  from aigc_tf.data import speech_files
+  from aigc_tf.data import speech_text
+  found = speech_files.survey(root)
+  for problem in found.problems:
+    print(f"bad: {problem}")
+  language = speech_text.guess_language(clip.text for clip in found.clips)
+  outside = [(clip.key, speech_text.unspoken(clip.text, language)) for clip in found.clips]
+  remarks = found.remarks + [f"{key}: characters outside the set: {' '.join(characters)}"
+                             for key, characters in outside if characters]
+  for remark in remarks:
+    print(f"look at: {remark}")
+  if not found.clips:
+    raise UserError(f"no recording in {root} can be used: see above")
+  _print_recordings(root, found.clips, found.seconds)
+  print(f"train on it: --recipe.data.name={root} --recipe.data.language={language}"
+        if language else f"train on it: --recipe.data.name={root}, and its data.language")
+  return 1 if found.problems else 0
+
+
+def _print_recordings(name, clips, seconds):
+  import numpy as np
+  rates = sorted({clip.sample_rate_hz for clip in clips})
+  print(f"{name}: {len(clips)} recordings, {sum(seconds) / 60:.1f} minutes, {min(seconds):.1f} to "
+        f"{max(seconds):.1f} s, median {np.median(seconds):.1f} s; {', '.join(map(str, rates))} Hz")
+  _print_lengths([clip.text for clip in clips])
+  speakers = [clip.speaker for clip in clips]
+  names = sorted(set(speakers))
+  counts = ", ".join(f"{speaker} {speakers.count(speaker)}" for speaker in names)
+  print(f"{len(names)} {'speaker' if len(names) == 1 else 'speakers'}: {counts}")
 
 
 def _check_folder(root):

@@ -56,6 +56,30 @@ def normalize(text, language):
   return _tidy(text, r"[\W\d_]")
 
 
+def unspoken(text, language):
+  """Characters of a text that are simply left out: no letter, sign or mark of the language.
+
+  Returns: sorted list of str.
+  """
+  return sorted(character for character in set(_plain(text))
+                if character not in _SILENT and not _speaks(character, language))
+
+
+def guess_language(texts):
+  """texts: iterable of str.  Returns: "zh" or "en" where most letters are theirs, else ""."""
+  letters = [character for text in texts for character in text if character.isalpha()]
+  for language, share in (("zh", sum(ord(letter) >= 0x3400 for letter in letters)),
+                          ("en", sum(letter.isascii() for letter in letters))):
+    if 2 * share > len(letters):
+      return language
+  return ""
+
+
+@functools.lru_cache(maxsize=None)
+def _speaks(character, language):
+  return bool(normalize(character, language))
+
+
 def phonemes(text, language):
   """What espeak-ng says, clause by clause.
 
@@ -73,6 +97,7 @@ def phonemes(text, language):
 # --- characters
 
 _MARKS_OF_CLAUSES = ".,?!;:"
+_SILENT = f"{MARKS} ()[]{{}}\"–—·，。？！；：、（）【】《》「」『』"
 _KEPT_AS_THEY_ARE = "²³½¼¾⅓⅔⅛"  # which the compatibility forms would make plain digits
 _LETTERS = str.maketrans({"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ł": "l", "þ": "th",
                           "ð": "d", "ı": "i"})
