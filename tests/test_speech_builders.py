@@ -145,5 +145,5 @@ def test_flite_speaks_as_its_own_command(tmp_path):
 def test_a_process_that_dies_is_one_line(tmp_path, monkeypatch):
   (tmp_path / "no_library.so").write_bytes(b"not a library")
   monkeypatch.setattr(flite_en, "libraries", lambda voices: [str(tmp_path / "no_library.so")])
-  with pytest.raises(UserError, match="^flite stopped at 'Hello there.' in the voice rms: [^\n]*$"):
+  with pytest.raises(UserError, match="^the speech synthesiser stopped at 'rms.*Hello [^\n]*$"):
     list(flite_en.spoken([("rms", "Hello there.")]))

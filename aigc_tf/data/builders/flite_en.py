@@ -7,15 +7,8 @@ person. The same package says the same samples. One sentence in ten is held out,
 letters, in all voices alike.
 """
 
-import contextlib
 import ctypes.util
-import itertools
-import os
-import subprocess
-import sys
-import tempfile
 
-import numpy as np
 import tensorflow_datasets as tfds
 
 from aigc_tf.data import packages
@@ -23,13 +16,12 @@ from aigc_tf.data import pipeline
 from aigc_tf.data import speech_tfds
 from aigc_tf.data.builders import flite_en_sentences
 from aigc_tf.data.builders import flite_en_speaker
-from aigc_tf.errors import UserError
+from aigc_tf.data.builders import speaking
 
 VOICES = ("rms", "slt", "awb", "kal16")
 NUM_SENTENCES = 3000
 
 _PARTS = ("flite", "flite_usenglish", "flite_cmulex")  # each after those that it needs
-_MOST_PROCESSES = 2
 
 
 def config_for(name):
@@ -68,36 +60,12 @@ class FliteEn(speech_tfds.SpeechBuilder):
 def spoken(jobs):
   """Speaks sentences, in processes of their own.
 
-  jobs: list of (voice, sentence).  Yields: int16[S] at 16 kHz, in their order.  Raises: UserError.
+  jobs: list of (voice, sentence).  Returns: iterator of int16[S] at 16 kHz, in their order.
+  Raises: UserError.
   """
   paths = libraries({voice for voice, _ in jobs})
-  number = max(1, min(_MOST_PROCESSES, os.cpu_count() or 1, len(jobs)))
-  with contextlib.ExitStack() as stack:
-    workers = [stack.enter_context(_process(paths, jobs[start::number]))
-               for start in range(number)]
-    for worker, (voice, sentence) in zip(itertools.cycle(workers), jobs):
-      size = worker.stdout.read(4)
-      samples = worker.stdout.read(2 * int.from_bytes(size, sys.byteorder)) if size else b""
-      if not samples:
-        raise UserError(f"flite stopped at {sentence!r} in the voice {voice}: is the library "
-                        f"{paths[0]} made for this machine?")
-      yield np.frombuffer(samples, np.int16)
-
-
-@contextlib.contextmanager
-def _process(paths, jobs):
-  # The sentences lie in a file: neither side ever waits for the other to read.
-  with tempfile.TemporaryFile() as lines:
-    lines.write("".join(f"{voice}\t{sentence}\n" for voice, sentence in jobs).encode())
-    lines.seek(0)
-    words = [sys.executable, "-I", flite_en_speaker.__file__, *paths]
-    worker = subprocess.Popen(words, stdin=lines, stdout=subprocess.PIPE)
-    try:
-      yield worker
-    finally:
-      worker.kill()
-      worker.stdout.close()
-      worker.wait()
+  lines = [f"{voice}\t{sentence}" for voice, sentence in jobs]
+  return speaking.spoken(flite_en_speaker.__file__, paths, lines)
 
 
 def libraries(voices):
