@@ -69,11 +69,14 @@ def test_sentences_lose_no_letter_and_are_never_too_long():
 # --- a voice
 
 
+def build(spec, **model):
+  keras.utils.set_random_seed(1)
+  return runs.build_model(types.SimpleNamespace(model=model), spec)
+
+
 @pytest.fixture(scope="module")
 def voice():
-  keras.utils.set_random_seed(1)
-  model = {"name": "tacotron2", **speech_cases.SMALL}
-  return runs.build_model(types.SimpleNamespace(model=model), VOICE)
+  return build(VOICE, name="tacotron2", **speech_cases.SMALL)
 
 
 def options(folder, **given):
@@ -165,6 +168,28 @@ def test_flags_that_do_not_go_with_a_vocoder(vocoder, mode, knobs, prompts, mess
 def test_a_vocoder_of_other_audio_is_refused(voice, vocoder):
   with pytest.raises(UserError, match="num_mels"):
     speech_codec.attach(voice, vocoder[0])
+
+
+def test_a_voice_speaks_through_its_vocoder(tmp_path):
+  one = build(VOICE, name="tacotron2", **speech_cases.SMALL)
+  spec = {"modality": "speech", "task": "vocoder", "audio": AUDIO}
+  through = build(spec, name="hifigan", width=8, rates=(2,), block_kernels=(3,), dilations=(1,))
+  speech_codec.attach(one, through)
+  speech.sample(one, None, options(tmp_path, prompts=["ab"]))
+  seed = tf.constant([3], tf.int64)
+  made = one.generate(seed, speech_codec.encode(one, tf.constant(["ab"])), tf.constant([0]))
+  expected = through.generate(seed, made["mel"], made["length"])["wave"][0].numpy()
+  levels = read(tmp_path / "00000.wav")[1]
+  np.testing.assert_allclose(levels / 32767, expected[:levels.size], atol=1e-3)
+
+
+def test_what_is_no_vocoder_and_what_needs_none_are_named(voice, vocoder):
+  with pytest.raises(UserError, match="--vocoder=dcgan_mnist is no vocoder"):
+    runs.attach_vocoder(voice, "dcgan_mnist")
+  with pytest.raises(UserError, match="--vocoder is for models that read texts aloud"):
+    runs.attach_vocoder(vocoder[0], "dcgan_mnist")
+  with pytest.raises(UserError, match="no model 'nobody'"):
+    runs.attach_vocoder(voice, "nobody")
 
 
 # --- previews
