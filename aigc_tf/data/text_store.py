@@ -23,7 +23,7 @@ import tensorflow as tf
 import tqdm
 
 from aigc_tf import recipe
-from aigc_tf.data import packages
+from aigc_tf.data import cached
 from aigc_tf.data import pipeline
 from aigc_tf.data import text_clean
 from aigc_tf.errors import UserError
@@ -105,14 +105,16 @@ def open_or_make(source, cfg):
   """
   key = {"format": [FORMAT, text_clean.FORMAT], "task": cfg.task, "clean": dict(cfg.clean),
          **source.key}
-  texts = _cached("texts", key, lambda folder: _write_texts(source, cfg, folder), _open_texts)
+  texts = cached.open_or_make(
+      "texts", key, lambda folder: _write_texts(source, cfg, folder), _open_texts)
   _check_classes(texts, cfg)
   code = b"".join(pathlib.Path(module.__file__).read_bytes() for module in (tokenizers, bpe))
   code = hashlib.sha256(code).hexdigest()
   spec = _tokenizer_spec(texts, cfg, {"texts": key, "code": code})
   tokenizer = tokenizers.from_spec(spec)
-  tokens = _cached("tokens", {"texts": key, "code": code, "spec": spec},
-                   lambda folder: _write_all_tokens(texts, tokenizer, folder), _open_tokens)
+  tokens = cached.open_or_make(
+      "tokens", {"texts": key, "code": code, "spec": spec},
+      lambda folder: _write_all_tokens(texts, tokenizer, folder), _open_tokens)
   return Store(texts, tokens, spec, tokenizer.begin_id, tokenizer.begin_id != tokenizer.end_id)
 
 
@@ -136,30 +138,13 @@ def _tokenizer_spec(texts, cfg, key):
   def learn(folder):
     spec = tokenizers.learn(cfg.tokenizer, _learned_from(texts, count), cfg.vocab_size)
     (folder / "tokenizer.json").write_text(json.dumps(spec), encoding="utf-8")
-  return _cached("tokenizers", key, learn, _open_tokenizer)
+  return cached.open_or_make("tokenizers", key, learn, _open_tokenizer)
 
 
 def _learned_from(texts, count):
   total = sum(int(each.first[count]) for each in texts.strings.values())
   stride = -(-total // _LEARN_BYTES)
   return (each[i] for each in texts.strings.values() for i in range(0, count, stride))
-
-
-def _cached(kind, key, make, read):
-  # What `read` finds in the folder of this key, which `make` fills where there is none.
-  text = json.dumps(key, sort_keys=True)
-  folder = packages.cache_dir() / kind / hashlib.sha256(text.encode()).hexdigest()[:20]
-  for _ in range(2):
-    if not folder.exists():
-      with packages.staged(folder) as temporary:
-        make(temporary)
-    try:
-      return read(folder)
-    except (OSError, ValueError, KeyError, IndexError, EOFError) as error:
-      print(f"data: the cached {folder} is damaged ({error}) and is made again", file=sys.stderr)
-      shutil.rmtree(folder)
-  raise UserError(f"the cache folder {folder.parent} gives back other bytes than were written: "
-                  "set AIGC_TF_CACHE to a folder on another disk")
 
 
 # --- texts
