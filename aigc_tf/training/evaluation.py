@@ -3,6 +3,7 @@
 What is said of texts stands in text_evaluation.py.
 """
 
+import functools
 import importlib
 
 import numpy as np
@@ -68,15 +69,19 @@ def held_out_losses(model, config, data):
   rows = _held_out_examples(config, data)
   batches = data.load(config.data, "test", 0, 0)
   count = max(rows // config.data.batch_size, 1)
-  totals = {}
-  step = tf.function(model.test_step)
+  totals, test_step = {}, _test_step(model)
   for batch in batches.take(count):
-    scalars = step(batch)
+    scalars = test_step(batch)
     for name in model.held_out_scalars:
       totals[name] = totals.get(name, 0.0) + float(scalars[name]) / count
   signature = f"ref:{config.data.name}-test|n:{count * config.data.batch_size}"
   for name, value in totals.items():
     yield measurement.Measurement(f"test_{name}", value, f"test_{name}|{signature}")
+
+
+@functools.lru_cache(maxsize=1)  # one program for all evaluations of a training
+def _test_step(model):
+  return tf.function(model.test_step)
 
 
 def generate_images(model, num, label=None):

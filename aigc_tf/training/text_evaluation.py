@@ -9,8 +9,10 @@
 Axes: B rows, N examples, L tokens, V vocabulary, K classes.
 """
 
+import functools
 import inspect
 
+from ml_collections import FrozenConfigDict
 import numpy as np
 import tensorflow as tf
 
@@ -68,8 +70,7 @@ def _language_model(model, config, spec, num, data):
   measured = likelihood(model, config, spec, data) if held_out else []
   asked = data.arrays(config.data, "test" if held_out else config.data.split, num)["text"]
   documents, written = write(model, spec, _prompts(asked, spec), num)
-  known = data.arrays(config.data, config.data.split, MAX_KNOWN)["text"]
-  copies, tunes = text_metrics.Copies(known), poetry.Tunes(known)
+  copies, tunes = _indices(data, FrozenConfigDict(config.data))
   conditions = {"prompts": "first-lines" if spec["prompt_suffix"] else "none",
                 "temperature": 1, "seeds": FIRST_SEED, "data": config.data.name}
   measured += text_metrics.sample_report(written, copies, **conditions)
@@ -80,6 +81,13 @@ def _language_model(model, config, spec, num, data):
     measured += text_metrics.sample_report(natural, copies, "test_", **conditions)
     measured += poetry.report(asked, tunes, "test_", **conditions)
   return measured
+
+
+@functools.lru_cache(maxsize=1)
+def _indices(data, cfg):
+  # Of what it was trained on, made once a training: it takes seconds.
+  known = data.arrays(cfg, cfg.split, MAX_KNOWN)["text"]
+  return text_metrics.Copies(known), poetry.Tunes(known)
 
 
 def _natural(model, cfg, documents, data):
@@ -119,14 +127,20 @@ def log_probs(model, token):
 
   token: i32[N, L + 1], -1 is padding.  Returns: f32[M] in nats, row after row.
   """
+  paid = _paid(model)
+  rows = max(1, min(LOGITS // (token.shape[1] * model.tokenizer.vocab_size), len(token)))
+  parts = [-paid(tf.constant(part)).numpy()[:count] for part, count in _batches(token, rows)]
+  return np.concatenate(parts)[token[:, 1:] >= 0]
+
+
+@functools.lru_cache(maxsize=1)  # one program for all evaluations of a training
+def _paid(model):
+  # Function i32[B, L + 1] -> f32[B, L], nats for each token that is not the first.
   @tf.function(reduce_retracing=True)
   def paid(token):
     logits = tf.cast(model(token[:, :-1]), tf.float32)
     return tf.nn.sparse_softmax_cross_entropy_with_logits(tf.maximum(token[:, 1:], 0), logits)
-
-  rows = max(1, min(LOGITS // (token.shape[1] * model.tokenizer.vocab_size), len(token)))
-  parts = [-paid(tf.constant(part)).numpy()[:count] for part, count in _batches(token, rows)]
-  return np.concatenate(parts)[token[:, 1:] >= 0]
+  return paid
 
 
 def _held_out_text(cfg, spec, tokenizer, data):
@@ -207,11 +221,16 @@ def _classification(model, config, spec, num, data):
 
 def _confusion_matrix(model, config, spec, data):
   held_out = data.rows(config.data, "test", MAX_ROWS)
-  step = tf.function(lambda token: tf.argmax(model(token), axis=-1), reduce_retracing=True)
-  predicted = [step(tf.constant(part)).numpy()[:count]
+  predict = _predict(model)
+  predicted = [predict(tf.constant(part)).numpy()[:count]
                for part, count in _batches(held_out["token"], config.data.batch_size)]
   return classification.confusion_matrix(
       held_out["label"], np.concatenate(predicted), spec["num_classes"])
+
+
+@functools.lru_cache(maxsize=1)
+def _predict(model):
+  return tf.function(lambda token: tf.argmax(model(token), axis=-1), reduce_retracing=True)
 
 
 # --- batches
