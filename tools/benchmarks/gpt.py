@@ -18,6 +18,7 @@ import numpy as np
 from aigc_tf.errors import UserError
 
 NEW_TOKENS, PROMPT_TOKENS = 128, 16
+GROWN_TOKENS = (64, 128, 256, 512, 1024)
 # depth, heads, width, vocabulary, context of GPT-2's kind.
 SIZES = {"4 layers of 128": (4, 4, 128, 4096, 256), "GPT-2 small": (12, 12, 768, 50257, 256)}
 
@@ -64,6 +65,26 @@ def generation(config, values):
             f"{values.rounds} alternated rounds")
       rounds.report(found, "tokens")
       rounds.warn_if_busy(busy)
+
+
+def growth(config, values):
+  """Prints what a token costs while a text grows to the context length."""
+  del config
+  busy = os.getloadavg()[0]
+  depth, heads, width, vocabulary, _ = SIZES["4 layers of 128"]
+  for rows in (1, 16):
+    ours = Ours((depth, heads, width, vocabulary, GROWN_TOKENS[-1]), rows)
+    seconds = {}
+    for round_number in range(values.rounds + 1):
+      for tokens in GROWN_TOKENS:  # in turn, and the first round compiles
+        if round_number:
+          seconds.setdefault(tokens, []).append(ours.run(tokens - PROMPT_TOKENS))
+        else:
+          ours.run(tokens - PROMPT_TOKENS)
+    costs = ", ".join(f"{1e3 * np.median(times) / (tokens - PROMPT_TOKENS):.2f} to {tokens}"
+                      for tokens, times in seconds.items())
+    print(f"4 layers of 128, batch {rows}: ms a token of a text that grows: {costs}")
+  rounds.warn_if_busy(busy)
 
 
 def sizes_of(config):
