@@ -1,8 +1,10 @@
 """Our own speech sets: what is said, and the true counts of each package."""
 
+import importlib.util
 import re
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,7 +12,9 @@ import pytest
 from aigc_tf.data import packages
 from aigc_tf.data import pipeline
 from aigc_tf.data import speech_source
+from aigc_tf.data import tfds_source
 from aigc_tf.data.builders import asterisk_prompts
+from aigc_tf.data.builders import espeak_zh
 from aigc_tf.data.builders import flite_en
 from aigc_tf.data.builders import flite_en_sentences
 from aigc_tf.errors import UserError
@@ -72,6 +76,29 @@ def test_openings_and_marks_do_not_make_another_sentence():
   assert flite_en_sentences.key("I think, are you open?") == "areyouopen"
 
 
+def test_plain_mandarin_sentences():
+  lines = ["您好，我的键盘有异响。请按F1键。这是第2个。好的。", "我的键盘有异响！", "单击“确定”按钮。",
+           "关闭窗口，丢弃已构建的公式。没有句号", "字" * 21 + "。" + "字" * 20 + "？"]
+  found = espeak_zh.ordered(lines)
+  assert set(found) == {"您好，我的键盘有异响。", "关闭窗口，丢弃已构建的公式。", "字" * 20 + "？"}
+  assert espeak_zh.key("您好，我的键盘有异响。") == espeak_zh.key("我的键盘有异响！")
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("espeakng_loader"), reason="the extra `speech`")
+def test_espeak_says_the_same_in_any_company():
+  rows = ["你好，请问我的订单在哪里？", "单击按钮以打开对话框。", "音乐很快乐。"]
+  waves = list(espeak_zh.spoken(rows))
+  assert all(1 < wave.size / 22050 < 4 and np.abs(wave).max() > 3000 for wave in waves)
+  for wave, again in zip(waves, reversed(list(espeak_zh.spoken(rows[::-1])))):
+    np.testing.assert_array_equal(wave, again)
+
+
+def test_missing_espeak_is_named(monkeypatch):
+  monkeypatch.setitem(sys.modules, "espeakng_loader", None)
+  with pytest.raises(UserError, match=r"pip install espeakng-loader, .*aigc_tf\[speech\]"):
+    espeak_zh.spoken(["你好。"])
+
+
 # --- the packages
 
 
@@ -113,6 +140,19 @@ def test_the_sentences_of_flite():
   held_out = [pipeline.is_test(flite_en_sentences.key(sentence).encode()) for sentence in found]
   assert 250 < sum(held_out) < 350
   assert set(flite_en_sentences.sentences(40)) <= set(flite_en_sentences.sentences(10**6))
+
+
+@pytest.mark.network
+def test_mandarin_set(own_cache, monkeypatch):
+  monkeypatch.setattr(espeak_zh, "NUM_SENTENCES", 30)
+  clips = speech_source.open("espeak_zh")
+  assert len(clips) == len({clip.key for clip in clips}) == 30
+  assert {(clip.speaker, clip.sample_rate_hz) for clip in clips} == {("espeak-ng", 16000)}
+  assert all(0.5 < clip.read().size / 16000 < 8 for clip in clips)
+  builder = tfds_source.own_builder("espeak_zh", "")
+  for example in builder.as_data_source(split="train"):
+    syllables = re.findall("[a-z]+[1-5]", example["pinyin"].decode())
+    assert len(syllables) == len(re.findall("[一-龥]", example["text"].decode()))
 
 
 @pytest.mark.network

@@ -6,7 +6,7 @@
 All functions take waves, f32[S] mono in [-1, 1]; none knows a model. What they say about a voice
 is worth something only beside the same values of other voices under the same signature.
 
-Axes: S samples, T frames of one wave, R frames of another, P steps of a path, M mel bins, D cepstra.
+Axes: S samples, T frames of one wave, R of another, P steps of a path, M mel bins, D cepstra.
 """
 
 import math
