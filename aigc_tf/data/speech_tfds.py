@@ -21,7 +21,8 @@ _INDEXED = "array_record"
 _TEXTS = ("text_normalized", "normalized_text", "text", "transcript", "sentence")
 
 
-class SpeechBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class SpeechBuilder(  # type: ignore[call-arg]
+    tfds.core.GeneratorBasedBuilder, skip_registration=True):
   """Base of our builders.  audio: int16[S] at 16 kHz.  text, speaker, key: str."""
 
   SAMPLE_RATE_HZ = 16000

@@ -86,7 +86,7 @@ def error_rate(hypotheses, references):
   drawn = np.random.default_rng(0).integers(0, len(counts), (RESAMPLES, len(counts)))
   wrong, units = counts[drawn].sum(axis=1).T
   low, high = np.percentile(wrong / np.maximum(units, 1), (2.5, 97.5))
-  return counts[:, 0].sum() / counts[:, 1].sum(), float(low), float(high)
+  return float(counts[:, 0].sum() / counts[:, 1].sum()), float(low), float(high)
 
 
 def recognition_report(waves, texts, sample_rate_hz, prefix="", **conditions):

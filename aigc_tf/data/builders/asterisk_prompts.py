@@ -22,7 +22,8 @@ _MOST_CHARACTERS_A_SECOND = 30
 _BYTES_A_SECOND = 8000  # of G.722, at its 64 kbit/s
 
 
-class Prompts(speech_tfds.SpeechBuilder, skip_registration=True):
+class Prompts(  # type: ignore[call-arg]
+    speech_tfds.SpeechBuilder, skip_registration=True):
   """audio, text; speaker: as the package calls the voice; key: the prompt's name."""
 
   VERSION = tfds.core.Version("1.0.0")
