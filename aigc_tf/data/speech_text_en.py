@@ -243,6 +243,7 @@ _RULES = [(re.compile(pattern, flags), function) for pattern, flags, function in
     (r"\bDr\.(?=\s+[A-Z])", 0, lambda m: "doctor"),
     (r"\bNos?\.\s*(?=\d)", 0, lambda m: "number "),
     (r"#\s?(?=\d)", 0, lambda m: "number "),
+    (r"(?<!\S)\*(?!\S)", 0, lambda m: "star"),
     (rf"(?<!\d)(?<!\d )\b({_TITLES})\.(?P<last>(?=\s*$))?", re.IGNORECASE, _abbreviation),
     (r"\b(?:[A-Za-z]\.){2,}(?P<last>(?=\s*$))?", 0,
      lambda m: " ".join(m[0].replace(".", "").lower()) + ("." if m["last"] is not None else "")),
@@ -271,7 +272,7 @@ _RULES = [(re.compile(pattern, flags), function) for pattern, flags, function in
     (r"\b(\d{1,15})(?:st|nd|rd|th)\b", re.IGNORECASE, lambda m: ordinal(int(m[1]))),
     (r"(?<![\w.,])(1[1-9]\d\d|20\d\d)(?![\w]|[.,]\d)", 0, lambda m: year(int(m[1]))),
     (r"(?<=\d)(?=[A-Za-z])|(?<=[A-Za-z])(?=\d)", 0, lambda m: " "),
-    (r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d*\.\d+|\d+", 0, lambda m: f" {decimal(m[0])} "),
+    (r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|(?<!\w)\.\d+|\d+(?:\.\d+)?", 0, lambda m: f" {decimal(m[0])} "),
     (r"\b(?P<word>[A-Z]{2,})(?P<end>'?s)?\b", 0, _acronym),
 )]
 
