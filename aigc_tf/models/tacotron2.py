@@ -330,8 +330,9 @@ class Tacotron2(keras.Model):
     return {"mel": mel, "length": length, "alignment": alignment}
 
   def _room(self, token):
-    """Frames that a text of this length may take: as much a token as any of the training's, and a
-    second at least.  Returns: i32[B]."""
+    """Frames that a text of this length may take: for each token as many as the slowest clip of the
+    data has, and a second at least.  Returns: i32[B].
+    """
     tokens = tf.reduce_sum(tf.cast(token >= 0, tf.float32), axis=1)
     frames = tf.math.ceil(tokens * self.spec["frames_per_token"]["largest"])
     second = self.audio.sample_rate_hz // self.audio.hop_samples
