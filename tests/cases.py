@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tests import speech_cases
+
 
 @dataclasses.dataclass(frozen=True)
 class Case:
@@ -33,7 +35,8 @@ class Case:
 
   def batch(self, rows=8, seed=0):
     """A batch with the keys that every model of this kind may ask for."""
-    make = {"images": image_batch, "text": text_batch}[self.spec["modality"]]
+    make = {"images": image_batch, "text": text_batch,
+            "speech": speech_cases.batch}[self.spec["modality"]]
     return {**make(self.spec, rows, np.random.default_rng(seed)),
             "seed": tf.range(100 * seed, 100 * seed + rows, dtype=tf.int64)}
 
@@ -42,6 +45,10 @@ class Case:
     if self.spec["modality"] == "images":
       return model.generate(SEEDS)["image"].numpy()
     batch = self.batch(5)
+    if self.spec["task"] == "text_to_speech":
+      return model.generate(SEEDS, batch["token"], max_frames=8)["mel"].numpy()
+    if self.spec["task"] == "vocoder":
+      return model.generate(SEEDS, batch["mel"])["wave"].numpy()
     key = "source" if "source" in batch else "token"
     if self.spec["task"] == "classification" or self.model == "bert":
       return model(batch[key][:, :self.spec["length"]]).numpy()
@@ -115,4 +122,10 @@ CASES = (
          ("loss",)),
     Case("transformer", "transformer", PAIRS,
          {"width": 16, "depth": 1, "heads": 2, "hidden_dim": 32}, {}, ("loss",)),
+    Case("tacotron2", "tacotron2", speech_cases.SPEECH, speech_cases.SMALL, {"lr": 2e-3},
+         ("loss", "mel_loss", "stop_loss", "attention_loss")),
+    Case("hifigan", "hifigan", speech_cases.VOCODER,
+         {"width": 8, "rates": (2, 2), "block_kernels": (3,), "dilations": (1, 3)},
+         {"g_lr": 2e-3, "d_lr": 2e-3, "periods": (2,), "period_width": 1, "spectrogram_width": 2},
+         ("g_loss", "mel_loss", "stft_loss", "d_loss")),
 )

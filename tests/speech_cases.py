@@ -1,9 +1,14 @@
-"""A small voice for tests: each letter of a text is a bump in the mel, two frames long."""
+"""A small voice and a small vocoder for tests.
+
+Each letter of a text is a bump in the mel, two frames long; a vocoder hears tones.
+"""
 
 import math
 
 import numpy as np
 import tensorflow as tf
+
+from aigc_tf.nn import spectral
 
 LETTERS = "abcdefghij"
 SPEECH = {
@@ -13,8 +18,25 @@ SPEECH = {
     "audio": {"sample_rate_hz": 1600, "window_samples": 64, "hop_samples": 16, "fft_size": 64,
               "num_mels": 8, "lowest_hz": 0.0, "highest_hz": 800.0, "mel_scale": "slaney",
               "log_floor": 1e-5}}
+VOCODER = {"modality": "speech", "task": "vocoder", "audio": SPEECH["audio"]}
+SEGMENT_FRAMES = 16
 SMALL = {"width": 16, "decoder_dim": 24, "attention_dim": 16, "prenet_dim": 16, "postnet_dim": 8,
          "postnet_depth": 2, "reduction": 2}
+
+
+def batch(spec, rows, noise):
+  """What the data of this task gives, without seeds.  noise: np.random.Generator."""
+  return (wave_batch if spec["task"] == "vocoder" else speech_batch)(spec, rows, noise)
+
+
+def wave_batch(spec, rows, noise):
+  """Tones of several pitches with some noise, and their mel spectrograms."""
+  audio = spectral.from_spec(spec["audio"])
+  seconds = np.arange(SEGMENT_FRAMES * audio.hop_samples) / audio.sample_rate_hz
+  pitch_hz = noise.uniform(80, 400, (rows, 1))
+  wave = 0.3 * np.sin(2 * np.pi * pitch_hz * seconds) + noise.normal(0, 0.02, (rows, seconds.size))
+  wave = tf.constant(wave, tf.float32)
+  return {"wave": wave, "mel": spectral.log_mel(wave, audio)}
 
 
 def speech_batch(spec, rows, noise):

@@ -39,7 +39,9 @@ def test_tiny_goes_through_every_command(name, tmp_path, capsys):
   assert run_train(run, f"{name}:tiny") == 0
   config = runs.describe(run).config
   assert metrics_log.read(run / "metrics.jsonl")[-1]["step"] == config.train.steps
-  kind = Texts if config.data.modality == "text" else Images
+  kind = {"images": Images, "text": Texts, "speech": Voices}[config.data.modality]
+  if config.model.name == "hifigan":
+    kind = Vocoders
   assert generate.main(["generate", f"--model={run}", f"--out={out}", *kind.words]) == 0
   assert sorted(p.name for p in out.iterdir()) == kind.files
   for mode in kind.modes(config):
@@ -85,6 +87,34 @@ class Texts:
     return {"language_model": {"perplexity", "bits_per_character"},
             "text_to_text": {"bleu", "chrf", "rouge_l", "baseline_bleu"},
             "classification": {"accuracy", "macro_f1"}}[config.data.task]
+
+
+class Voices:
+  """What the commands make of a model that reads aloud."""
+  words = ["--num=2", "--prompt=ab cd, ef. gh!", "--seed=7"]
+  files = ["00000.png", "00000.wav", "00001.png", "00001.wav"]
+
+  def modes(config):
+    del config
+    return ()
+
+  def measured(config):
+    del config
+    return {"test_mel_loss", "test_diagonality", "stopped", "too_long", "mcd", "duration_ratio"}
+
+
+class Vocoders:
+  """What the commands make of a model that makes waves of mel spectrograms."""
+  words = ["--num=2", "--mode=reconstruct"]
+  files = [f"0000{i}{end}" for i in range(2) for end in (".png", ".wav", "_original.wav")]
+
+  def modes(config):
+    del config
+    return ()
+
+  def measured(config):
+    del config
+    return {"test_mel_loss", "mel_distance", "griffin_lim_mel_distance", "mcd", "griffin_lim_mcd"}
 
 
 def test_real_processes_and_files(tmp_path):

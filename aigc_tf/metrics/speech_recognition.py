@@ -6,6 +6,7 @@ Texts are written out in words and stripped of marks alike on both sides before 
 """
 
 import importlib.metadata
+import importlib.util
 import re
 
 import numpy as np
@@ -21,6 +22,11 @@ RATE_HZ = 16000  # what the recogniser's model hears
 RESAMPLES = 2000  # of the bootstrap
 
 _NOT_SPELLED = re.compile(r"[^a-z' ]")
+
+
+def is_installed():
+  """Whether anything can be recognised here.  Returns: bool."""
+  return importlib.util.find_spec("pocketsphinx") is not None
 
 
 def check_packages():

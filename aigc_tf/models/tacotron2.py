@@ -317,7 +317,8 @@ class Tacotron2(keras.Model):
     label: i32[B], the speakers, default the first.  max_frames: int or i32[B], default what the
       text's length allows.
     Returns: {"mel": f32[B, T, M] in natural log, silent behind a row's "length" i32[B] in frames,
-      "alignment": f32[B, T / r, L], zeros there}.
+      "alignment": f32[B, T / r, L], zeros there, "is_stopped": bool[B], whether it ended by
+      itself}.
     """
     token = tf.convert_to_tensor(token, tf.int32)
     rows = tf.shape(token)[0]
@@ -327,7 +328,8 @@ class Tacotron2(keras.Model):
     label = tf.zeros([rows], tf.int32) if label is None else tf.cast(label, tf.int32)
     write = self._compiled if tf.executing_eagerly() else self._generate
     mel, length, alignment = write(tf.cast(seed, tf.int64), token, label, steps)
-    return {"mel": mel, "length": length, "alignment": alignment}
+    return {"mel": mel, "length": length, "alignment": alignment,
+            "is_stopped": length < steps * self.reduction}
 
   def _room(self, token):
     """Frames that a text of this length may take: for each token as many as the slowest clip of the

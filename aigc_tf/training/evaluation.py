@@ -1,6 +1,6 @@
 """Measures a trained model: held-out losses, and its samples against real examples.
 
-What is said of texts stands in text_evaluation.py.
+What is said of texts and of speech stands in text_evaluation.py and speech_evaluation.py.
 """
 
 import functools
@@ -14,6 +14,7 @@ from aigc_tf.metrics import features
 from aigc_tf.metrics import images as image_metrics
 from aigc_tf.metrics import measurement
 from aigc_tf.nn import image_codec
+from aigc_tf.training import speech_evaluation
 from aigc_tf.training import text_evaluation
 
 BATCH_ROWS = 256
@@ -131,4 +132,5 @@ def _feature_net(name, spec):
   return nets[name]()
 
 
-_MODALITIES = {"images": _evaluate_images, "text": text_evaluation.evaluate}
+_MODALITIES = {"images": _evaluate_images, "text": text_evaluation.evaluate,
+               "speech": speech_evaluation.evaluate}
