@@ -36,6 +36,7 @@ def get_config():
 
 TINY = {
     "data.name": "fake", "data.batch_size": 8, "data.audio.num_mels": 20, "data.min_seconds": 0.0,
+    "data.trim_db": 0.0,
     "model.width": 16, "model.decoder_dim": 16, "model.attention_dim": 8, "model.prenet_dim": 16,
     "model.postnet_dim": 8, "model.postnet_depth": 2,
     "train.init_from": "", "train.steps": 4, "train.log_every": 2, "train.preview_every": 2,

@@ -137,7 +137,8 @@ def pitch_errors(wave, other, aligned, sample_rate_hz):
 def reference_report(waves, references, sample_rate_hz, prefix="", **conditions):
   """How near waves are to recordings of the same sentences.
 
-  mcd: dB, mean over the pairs.  f0_rmse_cents: over all steps where both are voiced.
+  mcd: dB, mean over the pairs.  f0_rmse_cents: over all steps where both are voiced, left out
+  where there are none.
   voicing_error: share of steps where one is voiced, mean over the pairs.  duration_ratio and
   duration_ratio_max: length through the recording's, both without quiet ends.
   waves, references: lists of N f32[S].  prefix: of the names.  conditions: more for the signature.
@@ -158,9 +159,11 @@ def reference_report(waves, references, sample_rate_hz, prefix="", **conditions)
   heard = {**path, "f0": pitch.SIGNATURE}
   values = [
       ("mcd", np.mean([aligned.distortion_db for aligned in pairs]),
-       {**path, "formula": "kubichek-c=2/M"}),
-      ("f0_rmse_cents", math.sqrt(np.mean(np.square(np.concatenate(cents)))) if any(
-          map(len, cents)) else math.nan, heard),
+       {**path, "formula": "kubichek-c=2/M"})]
+  if any(map(len, cents)):
+    values.append(
+        ("f0_rmse_cents", math.sqrt(np.mean(np.square(np.concatenate(cents)))), heard))
+  values += [
       ("voicing_error", np.mean(voicing), heard),
       ("duration_ratio", np.mean(ratios), frames),
       ("duration_ratio_max", np.max(ratios), frames)]

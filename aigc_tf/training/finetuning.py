@@ -30,7 +30,7 @@ def with_tokenizer(config, folder):
   if kind and wanted and kind != wanted:
     raise UserError(f"data.tokenizer={wanted}, but the weights of {config.train.init_from} were "
                     f"trained on tokens of kind {kind}: set --recipe.data.tokenizer={kind}")
-  return recipe.with_tokenizer(config, source.spec) if wanted else config
+  return recipe.with_tokenizer(config, source.spec)
 
 
 # --- the weights

@@ -1,7 +1,7 @@
 """Measures a model of speech on held-out recordings, and the recordings themselves beside it.
 
   text_to_speech   whether it stops, how near it is to the recordings, what a recogniser hears
-  vocoder          how near waves made of mel spectrograms are to their originals, beside Griffin-Lim
+  vocoder          how near waves made of mels are to their originals, beside Griffin-Lim's
 
 Axes: B rows, N clips, S samples.
 """
