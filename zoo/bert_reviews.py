@@ -29,7 +29,7 @@ def get_config():
 
 TINY = {
     "data.name": "fake", "data.batch_size": 8, "data.length": 12, "data.vocab_size": 32,
-    "model.width": 8, "model.heads": 2, "model.num_layers": 1, "train.steps": 4,
+    "model.width": 8, "model.heads": 2, "model.num_layers": 1, "train.steps": 4, "train.jit": "off",
     "train.log_every": 2, "train.preview_every": 2, "train.evaluate_every": 2,
     "train.checkpoint_every": 2, "evaluate.num": 8,
 }
