@@ -31,7 +31,7 @@ def get_config():
 
 TINY = {
     "data.name": "fake", "data.batch_size": 8, "data.length": 12, "data.vocab_size": 32,
-    "model.width": 8, "model.heads": 2, "model.num_layers": 1, "train.init_from": "", "train.jit": "off",
-    "train.steps": 4, "train.log_every": 2, "train.preview_every": 2, "train.evaluate_every": 0,
-    "train.checkpoint_every": 2, "evaluate.num": 8,
+    "model.width": 8, "model.heads": 2, "model.num_layers": 1, "train.init_from": "",
+    "train.jit": "off", "train.steps": 4, "train.log_every": 2, "train.preview_every": 2,
+    "train.evaluate_every": 0, "train.checkpoint_every": 2, "evaluate.num": 8,
 }
