@@ -33,12 +33,14 @@ def list_all():
   for name, needed in packages.DATA_SETS.items():
     megabytes = sum(packages.PACKAGES[package].megabytes for package in needed)
     origin = f"from {', '.join(needed)}" if needed else "made here, synthetic"
-    print(f"  {name:26} {megabytes:6.1f} MB  {_state(needed):8} {origin}")
+    print(f"  {name:28} {megabytes:6.1f} MB  {_state(needed):8} {origin}")
   print("  images: any image data set of TFDS (cifar10, celeb_a, ...), a folder, or fake\n"
         "  text: any of TFDS (lm1b, imdb_reviews, wmt14_translate/de-en, ...), a .txt, .jsonl or "
-        ".tsv file, a folder of them, or fake\n\npackages:")
+        ".tsv file, a folder of them, or fake\n"
+        "  speech: any speech data set of TFDS (ljspeech, ...), a folder of recordings with their "
+        "texts, or fake\n\npackages:")
   for name, package in packages.PACKAGES.items():
-    print(f"  {name:26} {package.megabytes:6.1f} MB  {_state([name]):8} {package.kind}: "
+    print(f"  {name:28} {package.megabytes:6.1f} MB  {_state([name]):8} {package.kind}: "
           f"{package.purpose} ({package.licence})")
 
 
