@@ -1,0 +1,67 @@
+"""What is said of speech: a vocoder that changes nothing is perfect, a voice is its waves."""
+
+import types
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from aigc_tf import recipe
+from aigc_tf.data import speech as data
+from aigc_tf.metrics import speech_recognition
+from aigc_tf.models import tacotron2
+from aigc_tf.nn import spectral
+from aigc_tf.nn import speech_codec
+from aigc_tf.training import speech_evaluation
+from tests import speech_cases
+
+
+@pytest.fixture(scope="module", name="voice")
+def build_voice():
+  """An untrained voice for the fake recordings.  Returns: model, recipe."""
+  config = recipe.load("tacotron2_flite:tiny")
+  keras.utils.set_random_seed(1)
+  return tacotron2.Model(spec=data.spec(config.data), **speech_cases.SMALL), config
+
+
+def test_a_vocoder_that_changes_nothing_is_perfect():
+  config = recipe.load("hifigan_flite:tiny")
+  audio = spectral.from_spec(config.data.audio)
+  same = types.SimpleNamespace(audio=audio, reconstruct=lambda wave: {"wave": wave})
+  spec = {"task": "vocoder"}
+  found = {m.name: m.value for m in speech_evaluation.evaluate(same, config, spec, 4, data)}
+  assert found["mel_distance"] == 0.0 and found["duration_ratio"] == 1.0
+  assert found["mcd"] < 1e-5 and found["voicing_error"] == 0.0
+  assert 0.01 < found["griffin_lim_mel_distance"] and found["griffin_lim_mcd"] > 0.1
+
+
+def test_waves_are_those_of_each_text_alone(voice):
+  model, config = voice
+  clips = data.arrays(config.data, "test", 5)
+  waves, stopped = speech_evaluation.read_aloud(model, clips["text"], clips["label"])
+  assert len(waves) == len(stopped) == 5
+  for i, text in enumerate(clips["text"]):
+    alone = speech_codec.speak(model, tf.constant([text]),
+                               tf.constant([speech_evaluation.FIRST_SEED + i], tf.int64))
+    assert len(waves[i]) == int(alone["num_samples"][0])
+    assert stopped[i] == bool(alone["is_stopped"][0])
+    size = len(waves[i])
+    # Griffin-Lim's iterations amplify rounding: test_spectral.py says how much.
+    np.testing.assert_allclose(waves[i], alone["wave"][0, :size], atol=0.05)
+
+
+def test_a_voice_that_never_stops_is_told(voice):
+  model, config = voice
+  stop = model.decoder.stop
+  before = [v.numpy() for v in stop.weights]
+  stop.bias.assign(tf.fill(stop.bias.shape, -100.0))
+  try:
+    found = {m.name: m for m in speech_evaluation.evaluate(
+        model, config, model.spec, 4, data)}
+  finally:
+    for variable, value in zip(stop.weights, before):
+      variable.assign(value)
+  assert found["stopped"].value == 0.0 and "vocoder:griffin-lim" in found["stopped"].signature
+  assert ("wer" in found) == speech_recognition.is_installed()
+  assert found["duration_ratio_max"].value >= found["duration_ratio"].value > 1.0
