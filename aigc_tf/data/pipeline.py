@@ -73,6 +73,27 @@ def shuffled(row, num_examples, seed):
       max_index=tf.constant(num_examples - 1, tf.int64))
 
 
+def by_length(length, batch_size, window, seed):
+  """Rows of like length into the same batch: `arrange` of `batches`.
+
+  Within `window` batches rows are sorted by length; then these batches come in shuffled order.
+
+  length: int64[N], of each example.  batch_size, window, seed: int.
+  Returns: function i64[b] -> i64[b].
+  """
+  length = tf.constant(length)
+  rows = window * batch_size
+
+  def arrange(place):
+    number = place[0] // rows
+    row = number * rows + tf.range(rows, dtype=tf.int64)
+    order = tf.argsort(tf.gather(length, shuffled(row, length.shape[0], seed)), stable=True)
+    batch = tf.random.experimental.index_shuffle(
+        place[0] % rows // batch_size, tf.stack([tf.constant(seed, tf.int64), number]), window - 1)
+    return tf.gather(tf.gather(row, order), batch * batch_size + place % batch_size)
+  return arrange
+
+
 def row_seeds(row, seed):
   """A seed for each global row, well mixed and never the same twice in a run.
 

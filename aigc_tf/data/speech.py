@@ -75,7 +75,7 @@ def load(cfg, split, seed, position, context=None):
   read = speech_batches.reader(store, cfg, audio, chosen)
   arrange = None
   if cfg.task == "text_to_speech" and cfg.buckets > 1 and split != "test":
-    arrange = speech_batches.arrangement(chosen.frames, cfg.batch_size, cfg.buckets, seed)
+    arrange = pipeline.by_length(chosen.frames, cfg.batch_size, cfg.buckets, seed)
   order = pipeline.batches(chosen.clip.size, cfg.batch_size, seed, position, context, arrange)
 
   def rows(row):

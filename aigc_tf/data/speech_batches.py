@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from aigc_tf.data import pipeline
 from aigc_tf.nn import random
 
 _MEMORY_LIMIT_BYTES = 512 * 2**20  # of mels or of waves; above it they are read from the disk
@@ -107,27 +106,6 @@ def _widths(chosen):
   tokens = (chosen.token >= 0).sum(axis=1)
   lengths = [tokens[chosen.frames <= width].max(initial=1) for width in widths]
   return widths.astype(np.int64), np.array(lengths, np.int32)
-
-
-def arrangement(frames, batch_size, window, seed):
-  """Rows of like length into the same batch: `arrange` of pipeline.batches.
-
-  Within `window` batches rows are sorted by length; then these batches come in shuffled order.
-
-  frames: int64[N].  batch_size, window, seed: int.  Returns: function i64[b] -> i64[b].
-  """
-  frames = tf.constant(frames)
-  rows = window * batch_size
-
-  def arrange(place):
-    number = place[0] // rows
-    row = number * rows + tf.range(rows, dtype=tf.int64)
-    length = tf.gather(frames, pipeline.shuffled(row, frames.shape[0], seed))
-    row = tf.gather(row, tf.argsort(length, stable=True))
-    batch = tf.random.experimental.index_shuffle(
-        place[0] % rows // batch_size, tf.stack([tf.constant(seed, tf.int64), number]), window - 1)
-    return tf.gather(row, batch * batch_size + place % batch_size)
-  return arrange
 
 
 # --- masks

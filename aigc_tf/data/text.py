@@ -32,6 +32,7 @@ from aigc_tf.errors import UserError
 TASKS = ("language_model", "text_to_text", "classification")
 _SPLITS = ("train", "test", "all")
 _MEMORY_LIMIT_BYTES = 512 * 2**20  # of tokens; above it they are read from the disk
+_WIDTHS = 8  # of batches by length
 _FAKE_LETTERS, _FAKE_TIMES, _FAKE_CLASSES = "abcdefgh", 8, ("a to d", "e to h")
 
 
@@ -60,13 +61,21 @@ def load(cfg, split, seed, position, context=None):
   context: tf.distribute.InputContext or None (see pipeline.batches).
   Returns: tf.data.Dataset of dicts with "seed" i64[b] and, by task: language_model "token"
     i32[b, L + 1]; text_to_text "source" i32[b, source_length] and "token" i32[b, L + 1];
-    classification "token" i32[b, L] and "label" i32[b].  Raises: UserError.
+    classification "token" i32[b, L] and "label" i32[b]. With cfg.buckets training rows of like
+    length come together, in batches that are only as wide as they need.  Raises: UserError.
   """
-  count, read = _reader(_store(cfg), cfg, split)
-  order = pipeline.batches(count, cfg.batch_size, seed, position, context)
+  store, buckets = _store(cfg), cfg.get("buckets", 0)
+  count, read = _reader(store, cfg, split)
+  arrange = None
+  if buckets and split != "test":
+    arrange = pipeline.by_length(_lengths(store, cfg, split), cfg.batch_size, buckets, seed)
+  order = pipeline.batches(count, cfg.batch_size, seed, position, context, arrange)
 
   def rows(row):
-    return {**read(row["index"], row["seed"]), "seed": row["seed"]}
+    found = read(row["index"], row["seed"])
+    if arrange:
+      found.update({key: _narrowed(found[key]) for key in ("source", "token") if key in found})
+    return {**found, "seed": row["seed"]}
   return order.map(rows, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
@@ -150,6 +159,22 @@ def _row_gatherer(store, column, width):
     token = tokens(tf.clip_by_value(place, start, end - 1))
     return tf.where(place >= end, -1, tf.where(place < start, begin, token))
   return gather
+
+
+def _lengths(store, cfg, split):
+  # int64[N]: tokens of each example, as they are padded.
+  members = _members(store, cfg, split)
+  tokens = [np.diff(store.tokens.first[column])[members]
+            for column in ("source", "text") if column == "text" or cfg.task == "text_to_text"]
+  return np.minimum(sum(tokens), cfg.length + cfg.source_length)
+
+
+def _narrowed(token):
+  # i32[b, W] without columns that are all padding, but for a few: so there are few widths.
+  width = token.shape[1]
+  step = -(-width // _WIDTHS)
+  used = tf.reduce_max(tf.reduce_sum(tf.cast(token >= 0, tf.int32), axis=1))
+  return token[:, :tf.minimum(-(-used // step) * step, width)]
 
 
 def _block_reader(store, cfg, split):
@@ -238,6 +263,10 @@ def _check(cfg):
     raise UserError(f"data.task={cfg.task!r}: use one of {', '.join(TASKS)}")
   if cfg.packed and cfg.task != "language_model":
     raise UserError(f"data.packed=True is for data.task=language_model, not {cfg.task}")
+  buckets = cfg.get("buckets", 0)
+  if buckets and (buckets < 2 or cfg.task == "language_model"):
+    raise UserError(f"data.buckets={buckets}: 2 or more batches among which rows are sorted by "
+                    "length, for data.task=text_to_text or classification; 0 for none")
   if cfg.length < 2 or (cfg.source_length < 1) == (cfg.task == "text_to_text"):
     raise UserError(f"data.length={cfg.length} and data.source_length={cfg.source_length}: length "
                     "is 2 tokens or more; source_length is for data.task=text_to_text, else 0")

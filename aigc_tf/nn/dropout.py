@@ -16,17 +16,19 @@ _STEPS = 2**16  # resolution of the rate: half a random word an element
 def dropout(x, rate, seed, site):
   """Zeroes elements with probability `rate` and scales the others up, so that the mean stays.
 
-  x: float[B, ...], static but for B.  rate: float in [0, 1); 0 costs nothing.
+  x: float[B, ...]; a row's noise depends on the other sizes.  rate: float in [0, 1); 0 costs
+  nothing.
   seed: i64[B].  site: int, another one for each place in the network.  Returns: float[B, ...].
   """
   dropped = round(rate * _STEPS)
   if not dropped:
     return x
-  shape = tuple(x.shape[1:])
-  words = random.bits(seed, (math.ceil(math.prod(shape) / 2),), random.DROPOUT + 256 * site)
+  shape = [size or tf.shape(x)[axis] for axis, size in enumerate(x.shape[1:], 1)]
+  size = math.prod(shape)
+  words = random.bits(seed, ((size + 1) // 2,), random.DROPOUT + 256 * site)
   halves = tf.concat([tf.bitwise.right_shift(words, tf.constant(16, tf.uint32)),
                       tf.bitwise.bitwise_and(words, tf.constant(0xFFFF, tf.uint32))], axis=1)
-  halves = tf.reshape(tf.cast(halves[:, :math.prod(shape)], tf.int32), (-1, *shape))
+  halves = tf.reshape(tf.cast(halves[:, :size], tf.int32), (-1, *shape))
   scale = tf.cast(_STEPS / (_STEPS - dropped), x.dtype)
   return tf.where(halves >= dropped, x * scale, tf.zeros([], x.dtype))
 
