@@ -2,7 +2,7 @@
 
 Run:     python -m aigc_tf.train --recipe=lstm_poetry
 Expect:  bits per character 6.95 (held-out poems; the GPT of gpt_poetry 5.89 after as many steps);
-         one run, 18 minutes on 2 busy CPU cores, 2026-11-22
+         one run, 23 minutes on 2 busy CPU cores, 2026-11-22
 Data:    chinese_poetry, 115,000 quatrains and ci of the Tang and Song with their titles (npm
          package chinese-poetry, MIT, texts in the public domain; 86 MB)
 """
