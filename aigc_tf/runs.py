@@ -71,8 +71,8 @@ def describe(name_or_dir):
 
 def _no_such_model(name):
   if pathlib.Path(name).is_dir():
-    return (f"{name} is neither a run folder, for it has no recipe.json, nor a saved model, for it "
-            "has no config.json")
+    return (f"{name} is not a run folder, for it has no recipe.json, nor a saved model, for it has "
+            "no config.json")
   if name in recipe.names():
     return (f"{name} has no published weights: train it with "
             f"python -m aigc_tf.train --recipe={name}, then use --model=runs/{name}")

@@ -150,3 +150,13 @@ def test_buckets_are_few_and_a_third_empty_at_most():
   assert all(n <= size for n, size in enumerate(sizes, 1))
   assert all(size <= 1.5 * n for n, size in enumerate(sizes, 1) if n > 16)
   assert sorted(set(sizes))[:5] == [16, 24, 32, 48, 64] and len(set(sizes)) == 15
+
+
+@pytest.mark.parametrize("size", [1, 63, 64, 200])
+def test_likeliest_is_the_first_of_the_largest(size):
+  noise = np.random.default_rng(size)
+  logits = noise.integers(-3, 3, (50, size)).astype(np.float32)  # with many ties
+  logits[0] = -np.inf
+  np.testing.assert_array_equal(decoding.likeliest(tf.constant(logits)), logits.argmax(axis=1))
+  jitted = tf.function(decoding.likeliest, jit_compile=True)(tf.constant(logits))
+  np.testing.assert_array_equal(jitted, logits.argmax(axis=1))

@@ -30,6 +30,7 @@ KNOBS = {"temperature": tf.float32, "top_k": tf.int32, "top_p": tf.float32, "min
          "repetition_penalty": tf.float32, "no_repeat_ngram": tf.int32}
 _NEUTRAL = {"temperature": (1,), "top_p": (0, 1), "repetition_penalty": (0, 1)}  # others: (0,)
 MAXIMUM = {"top_p": 1.0, "min_p": 1.0}
+_COLUMNS = 64
 _BANNED = -1e9  # finite: were all tokens banned, -inf would become NaN
 
 
@@ -192,18 +193,32 @@ class Loop:
       is_never = tf.reduce_any(tf.one_hot(self.never, logits.shape[-1], True, False, dtype=tf.bool),
                                axis=0)
       logits = tf.where(is_never, _BANNED, logits)
-    likeliest = tf.argmax(logits, axis=1, output_type=tf.int32)
+    best = likeliest(logits)
     if "noise" not in fixed:
-      return likeliest
+      return best
     noise = tf.gather(fixed["noise"], moving["t"], axis=1)
     chosen = sample(weights(logits, **{name: knobs.get(name) for name in (
         "temperature", "top_k", "top_p", "min_p")}), noise)
     if "temperature" in knobs:
-      chosen = tf.where(knobs["temperature"] > 0.0, chosen, likeliest)
+      chosen = tf.where(knobs["temperature"] > 0.0, chosen, best)
     return chosen
 
 
 # --- one token
+
+
+def likeliest(logits):
+  """The first of a row's largest numbers, as tf.argmax.  logits: f32[B, V].  Returns: i32[B].
+
+  XLA compares the numbers of an argmax one by one; maxima of columns are taken in vectors.
+  """
+  size = logits.shape[-1]
+  columns = tf.pad(logits, [[0, 0], [0, -size % _COLUMNS]], constant_values=-np.inf)
+  columns = tf.reshape(columns, (-1, -(-size // _COLUMNS), _COLUMNS))
+  highest = tf.reduce_max(tf.reduce_max(columns, axis=1), axis=1)
+  place = tf.reshape(tf.range(columns.shape[1] * _COLUMNS), columns.shape[1:])
+  first = tf.where(columns >= highest[:, None, None], place, size - 1)
+  return tf.reduce_min(tf.reduce_min(first, axis=1), axis=1)
 
 
 def weights(logits, temperature=None, top_k=None, top_p=None, min_p=None):
