@@ -40,6 +40,7 @@ def evaluate(model, config, spec, num, data):
 def _voice(model, clips, spec, conditions):
   rate = model.audio.sample_rate_hz
   waves, stopped = read_aloud(model, clips["text"], clips["label"])
+  recorded = conditions
   conditions = {**conditions, "seeds": FIRST_SEED, "vocoder": _vocoder_name(model)}
   ratio = [len(wave) / len(real) for wave, real in zip(waves, clips["wave"])]
   note = "" if speech_recognition.is_installed() else (
@@ -50,11 +51,11 @@ def _voice(model, clips, spec, conditions):
       measurement.signed("too_long", float(np.mean(np.array(ratio) > TOO_LONG)), VERSION, "",
                          n=len(waves), times=TOO_LONG, **conditions)]
   measured += speech_metrics.reference_report(waves, clips["wave"], rate, **conditions)
-  for prefix, heard in (("", waves), ("test_", clips["wave"])):
+  for prefix, heard, made in (("", waves, conditions), ("test_", clips["wave"], recorded)):
     if spec["language"] == "en" and speech_recognition.is_installed():
       measured += speech_recognition.recognition_report(
-          heard, clips["source_text"], rate, prefix, **conditions)
-    measured += _quality(heard, rate, prefix, conditions)
+          heard, clips["source_text"], rate, prefix, **made)
+    measured += _quality(heard, rate, prefix, made)
   return measured
 
 
