@@ -139,9 +139,9 @@ class Slow(tf.Module):
 
 
 def make_slow(root, name="slow", version=1):
-  """serving_default {seed: int64[-1], steps: int32[-1]} -> {sample: f32[-1] = seed, steps: int32[-1]}.
+  """serving_default {seed: int64[-1], steps: int32[-1]} -> {sample: f32[-1], steps}.
 
-  About 1 ms a step on one core: steps=20000 is longer than any deadline of a test.
+  sample is the seed. About 1 ms a step on one core: steps=20000 outlasts any deadline of a test.
   """
   module = Slow()
   return _save(module, root, name, version, {"serving_default": module.sample})
