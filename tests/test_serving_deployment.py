@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import tensorflow as tf
+import yaml
 
 from aigc_tf.serving import deployment
 from aigc_tf.serving import savedmodel
@@ -59,7 +60,8 @@ def test_update_keeps_the_settings_of_the_user(tmp_path):
   deployment.update(tmp_path, "digits")
   assert (tmp_path / "batching.config").read_text() == "max_batch_size { value: 4 }\n"
   assert 'path: "/monitoring' in (tmp_path / "monitoring.config").read_text()
-  assert sorted(os.listdir(tmp_path)) == ["batching.config", "models.config", "monitoring.config"]
+  assert sorted(os.listdir(tmp_path)) == ["batching.config", "compose.yaml", "kubernetes.yaml",
+                                          "models.config", "monitoring.config"]
 
 
 def test_batch_sizes_ascend_to_the_largest():
@@ -98,7 +100,7 @@ def test_exports_at_once_into_one_root(tmp_path):
   for path in paths:
     assert set(savedmodel.read_manifest(path)["files"]) >= {"saved_model.pb"}
   assert parse((tmp_path / "models.config").read_text()).keys() == {"left", "right"}
-  assert sorted(os.listdir(tmp_path / "left")) == ["1", "2"]  # nothing temporary is left
+  assert sorted(os.listdir(tmp_path / "left")) == ["1", "2", "CLIENT.md"]  # nothing temporary is left
 
 
 def test_many_processes_add_their_models(tmp_path):
@@ -110,3 +112,59 @@ def test_many_processes_add_their_models(tmp_path):
               for name in names]
   assert [child.wait() for child in children] == [0] * len(names)
   assert sorted(parse((tmp_path / "models.config").read_text())) == sorted(names)
+
+
+# --- containers
+
+AWKWARD = "/srv/my $HOME exports: \"a\" 'b' #c $(d) \u8bd7"
+
+
+def unescaped(value):
+  """What Docker Compose and Kubernetes make of $$."""
+  return value.replace("$$", "$")
+
+
+def test_compose_starts_the_image_as_command_does():
+  service = yaml.safe_load(deployment.compose(AWKWARD))["services"]["serving"]
+  words = service["entrypoint"] + [unescaped(word) for word in service["command"]]
+  assert words == shlex.split(deployment.command(AWKWARD))
+  assert not any("$" in word.replace("$$", "") for word in service["command"])  # no variable
+  major, minor, _ = tf.__version__.split(".", 2)
+  assert service["image"] == f"tensorflow/serving:{major}.{minor}.0"
+  assert [port.rsplit(":", 1)[1] for port in service["ports"]] == ["8500", "8501"]
+  volume, = service["volumes"]
+  assert unescaped(volume["target"]) == AWKWARD and volume["read_only"]
+
+
+def test_kubernetes_starts_the_image_as_command_does():
+  claim, work, service = yaml.safe_load_all(deployment.kubernetes(AWKWARD))
+  assert [part["kind"] for part in (claim, work, service)] == [
+      "PersistentVolumeClaim", "Deployment", "Service"]
+  pod = work["spec"]["template"]
+  container, = pod["spec"]["containers"]
+  arguments = [unescaped(word) for word in container["args"]]
+  assert container["command"] + arguments == shlex.split(deployment.command(AWKWARD))
+  assert not any("$" in word.replace("$$", "") for word in container["args"])
+  assert work["spec"]["selector"]["matchLabels"] == service["spec"]["selector"]
+  assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+  mount, volume = container["volumeMounts"][0], pod["spec"]["volumes"][0]
+  assert mount["name"] == volume["name"] and mount["mountPath"] == AWKWARD
+  assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+  ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+  assert ports == {"grpc": 8500, "rest": 8501}
+  assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports.keys()
+  for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+    assert container[probe]["tcpSocket"]["port"] in ports
+
+
+def test_container_files_follow_the_exports_until_they_are_edited(tmp_path):
+  before, after = tmp_path / "before", tmp_path / "after"
+  before.mkdir()
+  deployment.update(before, "digits")
+  before.rename(after)
+  edited = (after / "compose.yaml").read_text().replace("127.0.0.1:", "")
+  (after / "compose.yaml").write_text(edited)
+  deployment.update(after, "digits")
+  assert (after / "compose.yaml").read_text() == edited
+  manifest = (after / "kubernetes.yaml").read_text()
+  assert str(after) in manifest and str(before) not in manifest

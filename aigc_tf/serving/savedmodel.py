@@ -23,6 +23,7 @@ import tensorflow as tf
 import aigc_tf
 from aigc_tf.errors import UserError
 from aigc_tf.serving import audit
+from aigc_tf.serving import client_guide
 from aigc_tf.serving import deployment
 from aigc_tf.serving import verify
 from aigc_tf.serving import warmup
@@ -57,7 +58,7 @@ def export(model, directory, name, version=None, manifest_extra=None):
     with _writing(folder):
       manifest = _manifest(temporary, name, sizes, verification)
       _write_json(os.path.join(temporary, MANIFEST), manifest | (manifest_extra or {}))
-      deployment.update(directory, name)
+      deployment.update(directory, name, client_guide.guide(name, manifest["signatures"]))
     return _publish(temporary, folder, version)
 
 
