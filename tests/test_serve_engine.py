@@ -193,7 +193,7 @@ def test_xla_is_turned_off(tmp_path):
   servable = servables.load("xla", 1, str(tmp_path))
   assert servable.run("good", {"x": X}, ("y",))[0].tolist() == [2, 4, 10]
   error = _error(servable, "bad", {"x": X}, ("y",))
-  assert (error.code, error.message) == (status.UNIMPLEMENTED, servables.XLA_DISABLED)
+  assert (error.code, error.message) == (status.INTERNAL, servables.XLA_DISABLED)
   servable.close()
 
 

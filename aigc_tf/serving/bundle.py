@@ -10,7 +10,6 @@ import os
 from google.protobuf import message
 from google.protobuf import text_format
 import tensorflow as tf
-from tensorflow.core.framework import graph_pb2
 from tensorflow.core.protobuf import config_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow.core.protobuf import saved_model_pb2
@@ -146,18 +145,23 @@ def compiled_signatures(meta_graph):
 
 def _functions(signature, nodes, library):
   """Names of all functions below a signature's outputs."""
-  waiting = [nodes[name] for name in (
-      info.name.partition(":")[0] for info in signature.outputs.values()) if name in nodes]
-  seen: set[str] = set()
-  functions: set[str] = set()
-  while waiting:
-    node: graph_pb2.NodeDef = waiting.pop()
-    inputs = {name.lstrip("^").partition(":")[0] for name in node.input} - seen
-    seen |= inputs
-    called = {value.func.name for value in node.attr.values()} | {node.op}
-    called |= {f.name for value in node.attr.values() for f in value.list.func}
-    called = (called & library.keys()) - functions
+  waiting = {info.name.partition(":")[0] for info in signature.outputs.values()}
+  feeding = set()
+  while waiting := waiting - feeding:
+    feeding |= waiting
+    waiting = {name.lstrip("^").partition(":")[0]
+               for node in waiting & nodes.keys() for name in nodes[node].input}
+  bodies = [nodes[name] for name in feeding & nodes.keys()]
+  functions = set()
+  while called := {name for node in bodies for name in _called(node)} & library.keys() - functions:
     functions |= called
-    waiting += [nodes[name] for name in inputs if name in nodes]
-    waiting += [inner for name in called for inner in library[name].node_def]
+    bodies = [node for name in called for node in library[name].node_def]
   return functions
+
+
+def _called(node):
+  """Names a node may call: its operation, the functions in its attributes."""
+  yield node.op
+  for value in node.attr.values():
+    yield value.func.name
+    yield from (function.name for function in value.list.func)

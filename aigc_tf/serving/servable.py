@@ -90,7 +90,7 @@ class Servable:
       raise status.ServingError(
           status.FAILED_PRECONDITION, f'Serving signature key "{key}" not found.')
     if key in self._compiled:
-      raise status.ServingError(status.UNIMPLEMENTED, XLA_DISABLED)
+      raise status.ServingError(status.INTERNAL, XLA_DISABLED)
     for alias in outputs:
       if alias not in signature.outputs:
         raise status.ServingError(
