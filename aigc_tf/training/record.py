@@ -118,5 +118,15 @@ def next_commands(loop):
   minutes = loop.clock.seconds() / 60
   return (f"done: {int(loop.steps.step)} steps in {minutes:.1f} min; samples in "
           f"{loop.folder / 'samples'}\nnext: python -m aigc_tf.generate --model={loop.folder} "
-          f"--out=out\n      python -m aigc_tf.evaluate --model={loop.folder}\n"
+          f"--out=out{_asked(loop.model)}\n"
+          f"      python -m aigc_tf.evaluate --model={loop.folder}\n"
           f"      python -m aigc_tf.export --model={loop.folder} --out=exports")
+
+
+def _asked(model):
+  """What else the generate command needs for a model of this task."""
+  task = model.spec.get("task")
+  if task == "vocoder":
+    return " --mode=reconstruct"
+  writes = task is None or (task == "language_model" and hasattr(model, "generate_text"))
+  return "" if writes else " --prompt='...'"
