@@ -4,10 +4,13 @@
   python -m aigc_tf.generate --model=runs/dcgan_mnist --out=out --mode=interpolate
   python -m aigc_tf.generate --model=gpt_poetry --prompt='五绝：静夜思' --num=3
   python -m aigc_tf.generate --model=gpt_poetry --prompt_file=titles.txt --out=out
+  python -m aigc_tf.generate --url=http://localhost:8501 --model=dcgan_mnist --out=out
 
 Sample i is that of seed --seed + i, whatever the number of samples. Texts are printed as they
 grow, and also written if --out is given. A classifier says the label of each prompt. A voice reads
-the prompts aloud, long ones sentence by sentence. Modes:
+the prompts aloud, long ones sentence by sentence. With --url a server makes the samples of an
+exported model, by REST (http://) or gRPC (grpc://): the same files, texts when they are complete,
+speech without the pictures. Modes:
   sample        images of consecutive seeds: 00000.png ... and grid.png; texts: 00000.txt ...;
                 speech: 00000.wav ..., with its mel spectrogram and attention: 00000.png ...
   interpolate   a walk through the latents of --num seeds: walk.gif and strip.png
@@ -27,6 +30,7 @@ from aigc_tf.errors import UserError
 
 MODES = ("sample", "interpolate", "reconstruct")
 MAX_SAMPLES = 100_000
+REMOTE_SECONDS = 600  # for one batch; a server's own limit is shorter
 # Flags that reach the model as they are, and only if they are given.
 KNOBS = ("label", "truncation", "max_new_tokens", "temperature", "top_k", "top_p", "min_p",
          "repetition_penalty", "no_repeat_ngram", "beam_size", "length_penalty", "speaker")
@@ -47,7 +51,10 @@ class Options:
 
 
 def define(values):
-  flags.DEFINE_string("model", None, "A published name or a run folder.", flag_values=values)
+  flags.DEFINE_string("model", None, "A published name or a run folder; with --url the name that "
+                      "the server has for it.", flag_values=values)
+  flags.DEFINE_string("url", None, "A server with the model: http://HOST:8501 or grpc://HOST:8500.",
+                      flag_values=values)
   flags.DEFINE_string("out", None, "Folder for the files, created if absent.", flag_values=values)
   flags.DEFINE_integer("num", None, "How many samples: 16 images, 1 of other kinds.",
                        lower_bound=1, upper_bound=MAX_SAMPLES, flag_values=values)
@@ -88,6 +95,8 @@ def _define_text(values):
 
 
 def run(values):
+  if values.url:
+    return _run_remote(values)
   if not values.model:
     raise UserError("--model is missing (--help shows examples)")
   prompts = _prompts(values)
@@ -99,16 +108,42 @@ def run(values):
   kind = importlib.import_module(f"aigc_tf.generation.{a_run.spec['modality']}")
   model = runs.load_model(values.model)
   _check_mode(kind, model, a_run.config.model.name, values.mode)
-  knobs = {name: values[name].value for name in KNOBS if values[name].value is not None}
-  kind.check(model, a_run.config.model.name, values.mode, knobs, prompts)
+  kind.check(model, a_run.config.model.name, values.mode, _knobs(values), prompts)
   if kind.NEEDS_OUT and not values.out:
     raise UserError("--out is missing (--help shows examples)")
   if values.vocoder:
     runs.attach_vocoder(model, values.vocoder)
-  num = len(prompts) if values.prompt_file else values.num or kind.NUM
-  said = kind.MODES[values.mode](model, a_run.config, Options(
-      num, values.seed, values.out and command.make_folder(values.out), knobs, prompts,
-      tuple(values.stop)))
+  said = kind.MODES[values.mode](model, a_run.config, _options(values, prompts, kind.NUM))
+  if said:
+    print(said)
+  return None
+
+
+def _knobs(values):
+  return {name: values[name].value for name in KNOBS if values[name].value is not None}
+
+
+def _options(values, prompts, num):
+  """num: samples, if no flag says how many."""
+  num = len(prompts) if values.prompt_file else values.num or num
+  return Options(num, values.seed, values.out and command.make_folder(values.out), _knobs(values),
+                 prompts, tuple(values.stop))
+
+
+def _run_remote(values):
+  for flag in ("vocoder", "speaker"):
+    if values[flag].value:
+      raise UserError(f"--{flag} does not go with --url: " + (
+          "give its number, --label=0" if flag == "speaker" else "the export has its own"))
+  if values.mode != "sample":
+    raise UserError(f"--mode={values.mode} needs the model itself: leave out --url")
+  from aigc_tf.generation import remote
+  from aigc_tf.serving import client
+  with client.Client(values.url, REMOTE_SECONDS) as server:
+    kind = remote.kind_of(server, values.model)
+    if kind.needs_out and not values.out:
+      raise UserError("--out is missing (--help shows examples)")
+    said = kind.sample(_options(values, _prompts(values), kind.num))
   if said:
     print(said)
 

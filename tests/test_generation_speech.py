@@ -15,6 +15,7 @@ from aigc_tf import runs
 from aigc_tf import samples
 from aigc_tf.data import speech as data
 from aigc_tf.errors import UserError
+from aigc_tf.generation import sentences
 from aigc_tf.generation import speech
 from aigc_tf.nn import speech_codec
 from aigc_tf.training import tensorboard
@@ -53,14 +54,14 @@ def pixels(path):
     ("", 99, []),
 ])
 def test_sentences(text, most, expected):
-  assert speech.sentences(text, most) == expected
+  assert sentences.cut(text, most) == expected
 
 
 def test_sentences_lose_no_letter_and_are_never_too_long():
   noise = np.random.default_rng(0)
   for _ in range(200):
     text = "".join(noise.choice(list("abc  ,.?;\n"), 60))
-    parts = speech.sentences(text, 9)
+    parts = sentences.cut(text, 9)
     assert all(0 < len(part) <= 9 for part in parts)
     letters = [[c for c in string if c.isalnum()] for string in (text, "".join(parts))]
     assert letters[0] == letters[1]
@@ -91,7 +92,7 @@ def test_one_file_a_prompt_with_pauses_between_sentences(voice, tmp_path):
   assert names == ["00000.png", "00000.wav", "00001.png", "00001.wav"]
   parts = [speech_codec.speak(voice, tf.constant([text]), tf.constant([3], tf.int64),
                               tf.constant([0]))["wave"].numpy()[0] for text in ("abc de.", "ab!")]
-  pause = np.zeros(round(speech.PAUSE_SECONDS * 16000))
+  pause = np.zeros(round(sentences.PAUSE_SECONDS * 16000))
   expected = np.concatenate([parts[0], pause, parts[1]])
   rate, levels = read(tmp_path / "00000.wav")
   assert rate == 16000 and levels.size == expected.size
@@ -117,7 +118,7 @@ def test_speakers_by_name(voice, tmp_path):
 
 def test_more_characters_than_the_voice_knows_at_once(voice, tmp_path):
   speech.sample(voice, None, options(tmp_path, prompts=["abc def " * 5]))
-  assert read(tmp_path / "00000.wav")[1].size > 2 * speech.PAUSE_SECONDS * 16000
+  assert read(tmp_path / "00000.wav")[1].size > 2 * sentences.PAUSE_SECONDS * 16000
 
 
 @pytest.mark.parametrize("prompt,message", [

@@ -100,7 +100,8 @@ def test_exports_at_once_into_one_root(tmp_path):
   for path in paths:
     assert set(savedmodel.read_manifest(path)["files"]) >= {"saved_model.pb"}
   assert parse((tmp_path / "models.config").read_text()).keys() == {"left", "right"}
-  assert sorted(os.listdir(tmp_path / "left")) == ["1", "2", "CLIENT.md"]  # nothing temporary is left
+  names = sorted(os.listdir(tmp_path / "left"))
+  assert names == ["1", "2", "CLIENT.md"]  # nothing temporary is left
 
 
 def test_many_processes_add_their_models(tmp_path):

@@ -6,8 +6,6 @@ picture of its mel spectrogram and of where the attention stood in the text.
 Axes: S samples, T frames, M mel bins, N decoder steps, L tokens.
 """
 
-import re
-
 import numpy as np
 import tensorflow as tf
 import tqdm
@@ -16,15 +14,14 @@ from aigc_tf import samples
 from aigc_tf.data import speech as data
 from aigc_tf.data import speech_text
 from aigc_tf.errors import UserError
+from aigc_tf.generation import sentences
 from aigc_tf.nn import pictures
 from aigc_tf.nn import spectral
 from aigc_tf.nn import speech_codec
 
 BATCH_ROWS = 8
 NEEDS_OUT, NUM = True, 1
-PAUSE_SECONDS = 0.25  # between two sentences
 GAP_PIXELS = 4
-MAX_CHARACTERS = 10_000  # of a prompt, a quarter of an hour
 
 # --- what goes together
 
@@ -63,39 +60,12 @@ def _speaker(model, knobs):
 # --- texts
 
 
-def sentences(text, most):
-  """Cuts a text where one breathes.
-
-  text: str.  most: int, characters of a part.
-  Returns: list of str: sentences; longer ones are cut behind a comma, else at a space, else hard.
-  """
-  parts = []
-  for sentence in re.findall(r".*?(?:[.?!;]+(?=\s|$)|[。？！；]+|$)", text, re.DOTALL):
-    sentence = sentence.strip()
-    while len(sentence) > most:
-      end = _last_place(sentence, most)
-      parts.append(sentence[:end].strip())
-      sentence = sentence[end:].strip()
-    parts.append(sentence)
-  return [part for part in parts if any(map(str.isalnum, part))]
-
-
-def _last_place(sentence, most):
-  """Where to cut, at `most` or before."""
-  for pattern in (r"[,:，、：]", r"\s"):
-    ends = [match.end() for match in re.finditer(pattern, sentence[:most])]
-    if ends:
-      return ends[-1]
-  return most
-
-
 def _spoken(model, prompt):
   """The sentences of a prompt, as the voice reads them.  Raises: UserError."""
-  if len(prompt) > MAX_CHARACTERS:
-    raise UserError(f"--prompt has {len(prompt):,} characters: give {MAX_CHARACTERS:,} at most")
+  sentences.check(prompt)
   text = speech_text.to_symbols(prompt, model.spec["language"], model.spec["symbols"])
   # Without a place for begin and end.
-  return sentences(text, model.spec["length"] - 2) or [text]
+  return sentences.cut(text, model.spec["length"] - 2) or [text]
 
 
 # --- modes
@@ -134,7 +104,7 @@ def _rows(made):
 
 def _write(folder, number, parts, audio):
   """One sample of all its sentences.  parts: list of dicts of arrays."""
-  pause = np.zeros(round(PAUSE_SECONDS * audio.sample_rate_hz), np.float32)
+  pause = np.zeros(round(sentences.PAUSE_SECONDS * audio.sample_rate_hz), np.float32)
   waves = [wave for part in parts for wave in (part["wave"], pause)][:-1]
   samples.write_wav(folder / f"{number:05d}.wav", np.concatenate(waves), audio.sample_rate_hz)
   rows = [_beside([_picture(part[key]) for part in parts]) for key in ("alignment", "mel")]

@@ -92,6 +92,11 @@ class Client:
       self._signatures.pop(at, None)  # a newer version may take other inputs
       raise
 
+  @staticmethod
+  def decoded(outputs):
+    """As the function `decoded` of this module."""
+    return decoded(outputs)
+
   def _at(self, model, version, label):
     if not (model or self.model):
       raise UserError(f"say which model of {self.url}: it may serve several")

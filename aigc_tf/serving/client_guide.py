@@ -50,7 +50,7 @@ URL = "http://localhost:8501/v1/models/{name}:predict"
 
 
 def predict(signature, inputs):
-  \"\"\"inputs: {{name: list with a value for each row}}.  Returns: the outputs, by row as well.\"\"\"
+  \"\"\"inputs: {{name: list, a value for each row}}.  Returns: the outputs, likewise.\"\"\"
   body = json.dumps({{"signature_name": signature, "inputs": inputs}}).encode()
   try:
     with urllib.request.urlopen(urllib.request.Request(URL, body), timeout=120) as answer:
@@ -112,8 +112,8 @@ print({{key: value.shape for key, value in outputs.items() if hasattr(value, "sh
 def guide(name, signatures):
   """The text of CLIENT.md.
 
-  name: the served model's.  signatures: {signature: {"inputs": {name: {"dtype", "shape"}}, "outputs":
-    likewise}}, as in manifest.json.
+  name: the served model's.  signatures: {signature: {"inputs": {name: {"dtype", "shape"}},
+    "outputs": likewise}}, as in manifest.json.
   """
   keys = sorted(signatures, key=lambda key: (key != "serving_default", key))
   inputs = {key: signatures[key]["inputs"] for key in keys}

@@ -182,7 +182,7 @@ def kubernetes(root):
 
 
 def _listed(words, margin):
-  """A YAML list, whose strings are JSON's; to both readers $X or $(X) is a variable, $$ a dollar."""
+  """A YAML list, its strings are JSON's; to both readers $X or $(X) is a variable, $$ a dollar."""
   return "\n".join(f"{margin}- {_quote(word)}" for word in words).replace("$", "$$")
 
 
