@@ -363,6 +363,7 @@ class Manager:
     logging.info("Unloaded version %d of %s", version.number, version.name)
     with self._changed:
       version.state = versions.END
+      self._poll_due_seconds = 0  # it may be wanted again, and can now be loaded anew
       self._changed.notify_all()
 
   def _tell(self, event, servable):

@@ -96,8 +96,8 @@ def fingerprint(path):
 def on_disk(config):
   """The versions that a model's policy asks for, of those below its base path.
 
-  config: ModelConfig.  Returns: {version: path}.  Raises: ServingError INVALID_ARGUMENT or NOT_FOUND
-  if there is no base path: what is loaded then stays.
+  config: ModelConfig.  Returns: {version: path}.  Raises: ServingError INVALID_ARGUMENT if there is
+  no base path: what is loaded then stays.
   """
   children = _numbered(config)
   if config.policy[0] == "latest":
@@ -115,7 +115,7 @@ def _numbered(config):
     raise status.ServingError(status.INVALID_ARGUMENT, (
         f"Could not find base path {config.base_path} for servable {config.name} with error "
         f"{status.text(error.message)}")) from error
-  found: dict[int, str] = {}
+  found = {}
   for name in names:
     if not (name.isascii() and name.isdigit()) or int(name) > MAX_VERSION:
       continue
