@@ -19,7 +19,7 @@ _FIELDS = {
     "uint32": "uint32_val", "uint64": "uint64_val", "bool": "bool_val", "string": "string_val",
     "float16": "half_val", "bfloat16": "half_val", "complex64": "scomplex_val",
     "complex128": "dcomplex_val"}
-FIELDS = {getattr(tf, name).as_datatype_enum: (getattr(tf, name).as_numpy_dtype, field)
+FIELDS = {getattr(tf, name).as_datatype_enum: (np.dtype(getattr(tf, name).as_numpy_dtype), field)
           for name, field in _FIELDS.items()}
 # Values whose bytes on the wire are those in memory: key of the packed field in TensorProto.
 _RAW = {np.dtype(np.float32): 5, np.dtype(np.float64): 6, np.dtype(np.bool_): 11}
@@ -36,7 +36,7 @@ def decode(proto):
     raise ValueError(f"type {proto.dtype}")
   dtype, field = FIELDS[proto.dtype]
   shape = [dim.size for dim in proto.tensor_shape.dim]
-  if proto.tensor_shape.unknown_rank or min(shape, default=0) < 0:
+  if min(shape, default=0) < 0:
     raise ValueError("unknown shape")
   size = math.prod(shape)
   if not size:
@@ -47,7 +47,7 @@ def decode(proto):
 
 
 def _content(content, dtype, size):
-  if dtype is not np.object_:
+  if dtype != object:
     values = np.frombuffer(content, dtype)
   else:
     values = np.array(_strings(content, size), dtype)
