@@ -15,7 +15,6 @@ import http.client
 import io
 import json
 import re
-import threading
 import urllib.parse
 import wave as wave_files
 
@@ -57,7 +56,7 @@ class Client:
     self.close()
 
   def close(self):
-    """Closes the connections of this thread."""
+    """Closes the connections, when no call is under way."""
     self._transport.close()
 
   def signatures(self, model=None, version=None, label=None):
@@ -175,17 +174,18 @@ def decoded(outputs):
   outputs: {name: array}, of `Client.predict`.
   Returns: the same, and of image_bytes (PNG) "image" u8[B, H, W, C]; of audio_bytes (WAV) "wave"
     f32[B, S] in [-1, 1], 0 behind a row's end, "num_samples" i32[B] and "sample_rate_hz", int.
+    Without rows there is no size of a picture, and no rate.
   """
   outputs = dict(outputs)
-  if "image_bytes" in outputs and "image" not in outputs:
+  if "image" not in outputs and len(outputs.get("image_bytes", ())):
     outputs["image"] = np.stack([_pixels(data) for data in outputs["image_bytes"]])
   if "audio_bytes" in outputs:
-    waves, rates = zip(*map(_samples, outputs["audio_bytes"]), strict=True)
-    outputs["num_samples"] = np.array([len(wave) for wave in waves], np.int32)
-    outputs["wave"] = np.zeros((len(waves), outputs["num_samples"].max()), np.float32)
-    for row, wave in zip(outputs["wave"], waves):
+    sounds = [_samples(data) for data in outputs["audio_bytes"]]
+    outputs["num_samples"] = np.array([len(wave) for wave, _ in sounds], np.int32)
+    outputs["wave"] = np.zeros((len(sounds), outputs["num_samples"].max(initial=0)), np.float32)
+    for row, (wave, rate) in zip(outputs["wave"], sounds):
       row[:len(wave)] = wave
-    outputs["sample_rate_hz"] = rates[0]
+      outputs["sample_rate_hz"] = rate
   return outputs
 
 
@@ -207,18 +207,17 @@ def _samples(data):
 
 
 class _REST:
-  """TensorFlow Serving's REST, over a connection for each thread that is kept open."""
+  """TensorFlow Serving's REST, over connections that are kept open, one for each call at once."""
 
   def __init__(self, scheme, host, port, prefix, timeout_seconds):
     kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
     self._new = lambda: kind(host, port, timeout=timeout_seconds)
     self._prefix, self._timeout_seconds = prefix, timeout_seconds
-    self._local = threading.local()
+    self._idle: list[http.client.HTTPConnection] = []
 
   def close(self):
-    connection = vars(self._local).pop("connection", None)
-    if connection:
-      connection.close()
+    while self._idle:
+      self._idle.pop().close()
 
   def signatures(self, model, version, label):
     answer = self._answer("GET", _resource(model, version, label) + "/metadata")
@@ -256,20 +255,24 @@ class _REST:
     raise Refusal(text)
 
   def _exchange(self, method, path, body):
-    """Returns: status, bytes.  A connection that the server has closed meanwhile is opened anew."""
+    """Returns: status, bytes.  A connection that the server has closed meanwhile is replaced."""
     while True:
-      kept = vars(self._local).get("connection")
-      connection = self._local.connection = kept or self._new()
+      try:
+        connection, is_new = self._idle.pop(), False  # a list's own methods need no lock
+      except IndexError:
+        connection, is_new = self._new(), True
       try:
         connection.request(method, path, body, {"Content-Type": "application/json"})
         response = connection.getresponse()
-        return response.status, response.read()
+        answer = response.status, response.read()
+        self._idle.append(connection)
+        return answer
       except TimeoutError as error:
-        self.close()
+        connection.close()
         raise Refusal(f"no answer within {self._timeout_seconds} s") from error
       except (OSError, http.client.HTTPException) as error:
-        self.close()
-        if not kept:
+        connection.close()
+        if is_new:
           raise Refusal(f"no answer ({getattr(error, 'strerror', None) or error!r}): is the server "
                         "running?") from error
 
