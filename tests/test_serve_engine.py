@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 import threading
 import time
 import weakref
@@ -169,13 +170,69 @@ def test_broken_and_absent_versions(root, tmp_path):
     servables.load("absent", 1, str(tmp_path))
   assert caught.value.code == status.NOT_FOUND
   assert "Could not find SavedModel .pb or .pbtxt" in caught.value.message
-  half_written = serve_models.make_half_plus_two(tmp_path)
-  for name in os.listdir(f"{half_written}/variables"):
-    if ".data" in name:
-      os.truncate(f"{half_written}/variables/{name}", 3)
+
+
+def _truncate(path):
+  os.truncate(path, 3)
+
+
+@pytest.mark.parametrize("suffix, damage, code, text", [
+    (".index", os.remove, status.NOT_FOUND, "it is not complete"),
+    (".index", _truncate, status.DATA_LOSS, "file is too short"),
+    (".data-00000-of-00001", os.remove, status.NOT_FOUND, "No such file"),
+    (".data-00000-of-00001", _truncate, status.OUT_OF_RANGE, "Read less bytes than requested"),
+])
+def test_half_written_versions(root, suffix, damage, code, text):
+  path = serve_models.copy(f"{root}/half_plus_two/1", 50)
+  damage(f"{path}/variables/variables{suffix}")
   with pytest.raises(status.ServingError) as caught:
-    servables.load("half", 1, half_written)
+    servables.load("half", 50, path)
+  shutil.rmtree(path)
+  assert caught.value.code == code
+  assert text in caught.value.message
   assert "Traceback" not in caught.value.message
+
+
+def test_a_model_of_tensorflow_1(tmp_path):
+  """Variables, a table from an asset and an initializer, all found by collections."""
+  v1 = tf.compat.v1
+  (tmp_path / "words.txt").write_text("zero\none\n")
+  with v1.Session(graph=tf.Graph()) as session:
+    x = v1.placeholder(tf.float32, [None], "x")
+    scaled = tf.identity(x * v1.Variable(0.5, use_resource=False), "scaled")
+    table = tf.lookup.StaticHashTable(tf.lookup.TextFileInitializer(
+        str(tmp_path / "words.txt"), tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER, tf.string,
+        tf.lookup.TextFileIndex.WHOLE_LINE), b"many")
+    word = table.lookup(tf.cast(scaled, tf.int64))
+    session.run([v1.global_variables_initializer(), v1.tables_initializer()])
+    info = v1.saved_model.build_tensor_info
+    signature = v1.saved_model.build_signature_def(
+        {"x": info(x), "scaled": info(scaled)}, {"y": info(scaled + 2.0), "word": info(word)})
+    builder = v1.saved_model.Builder(str(tmp_path / "1"))
+    builder.add_meta_graph_and_variables(
+        session, ["serve"], {"serving_default": signature}, main_op=v1.tables_initializer(),
+        assets_collection=v1.get_collection(v1.GraphKeys.ASSET_FILEPATHS))
+    builder.save(as_text=True)
+  os.remove(tmp_path / "words.txt")
+  servable = servables.load("old", 1, str(tmp_path / "1"))
+  word, y = servable.run("serving_default", {"x": X}, ("word", "y"))
+  assert (word.tolist(), y.tolist()) == ([b"zero", b"one", b"many"], [2.5, 3, 4.5])
+  # Only what the outputs need is run, and a tensor in the middle may be fed.
+  assert servable.run("serving_default", {"scaled": X}, ("y",))[0].tolist() == [3, 4, 7]
+  servable.close()
+
+
+def test_errors_that_are_no_text(tmp_path):
+  module = tf.Module()
+  module.number = tf.function(lambda text: {"number": tf.strings.to_number(text)},
+                              input_signature=[tf.TensorSpec([None], tf.string, "text")])
+  tf.saved_model.save(module, str(tmp_path), {"serving_default": module.number})
+  servable = servables.load("numbers", 1, str(tmp_path))
+  value = {"text": np.array([b"\xff\xfe"], object)}
+  error = _error(servable, "serving_default", value, ("number",))
+  assert error.code == status.INVALID_ARGUMENT
+  assert "could not correctly convert string: \ufffd\ufffd" in error.message
+  servable.close()
 
 
 def test_xla_is_turned_off(tmp_path):

@@ -19,6 +19,7 @@ from aigc_tf.serving import status
 INIT_SIGNATURE = "__saved_model_init_op"  # TensorFlow's own
 INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op")  # of TensorFlow 1
 ASSETS_COLLECTION = "saved_model_assets"
+VARIABLE_OPERATIONS = ("VarHandleOp", "VariableV2", "Variable")
 TAGS = ("serve",)
 
 
@@ -68,9 +69,9 @@ def start(path, meta_graph, parallelism=0):
   session = tf.compat.v1.Session(graph=graph, config=_config(parallelism))
   try:
     assets = _assets(path, meta_graph)
-    saver = meta_graph.saver_def
-    prefix = os.path.join(path, "variables", "variables")
-    if saver.restore_op_name and tf.io.gfile.exists(prefix + ".index"):
+    if _has_variables(path, meta_graph):
+      saver = meta_graph.saver_def
+      prefix = os.path.join(path, "variables", "variables")
       _initialize(session, saver.restore_op_name, {**assets, saver.filename_tensor_name: prefix})
     for name in _init_operations(meta_graph):
       _initialize(session, name, assets)
@@ -101,6 +102,16 @@ def _config(parallelism):
 def _initialize(session, name, feeds):
   """name: of an operation or of its output.  feeds: {tensor name: str}."""
   session.run(session.graph.get_operation_by_name(name.partition(":")[0]), feeds)
+
+
+def _has_variables(path, meta_graph):
+  """TF Serving takes a version whose variables are still being copied for one without any."""
+  if tf.io.gfile.exists(os.path.join(path, "variables", "variables.index")):
+    return bool(meta_graph.saver_def.restore_op_name)
+  if any(node.op in VARIABLE_OPERATIONS for node in meta_graph.graph_def.node):
+    raise status.ServingError(
+        status.NOT_FOUND, f"{path} has no variables/variables.index: it is not complete")
+  return False
 
 
 def _assets(path, meta_graph):

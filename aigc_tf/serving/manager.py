@@ -214,7 +214,8 @@ class Manager:
   def _why_not(self, name):
     failed = [version for version in self._models.get(name, {}).values() if version.error]
     if failed:
-      return f"version {failed[-1].number} cannot be loaded: {failed[-1].error.message}"
+      text = " ".join(failed[-1].error.message.split())
+      return f"version {failed[-1].number} cannot be loaded: {text}"
     return self._complaints.get(name) or (
         f"no version after {self._start_wait_seconds:g} s: name its folder by a number, as in 1/")
 

@@ -39,7 +39,7 @@ def replay(servable):
 
 def _records(path):
   try:
-    yield from tf.compat.v1.io.tf_record_iterator(path)
+    yield from tf.data.TFRecordDataset(path).as_numpy_iterator()
   except tf.errors.DataLossError as error:
     raise status.ServingError(status.DATA_LOSS, (
         f"{status.text(error.message)}. Please verify your warmup data is in TFRecord format.")

@@ -79,6 +79,8 @@ class Servable:
           f"input tensor alias not found in signature: {error.args[0]}")) from error
     try:
       values = self._execute(feeds, fetches, timeout_ms)
+    except UnicodeDecodeError as error:  # TensorFlow's complaint repeats bytes that are no text
+      raise status.ServingError(status.INVALID_ARGUMENT, status.text(error.object)) from error
     except Exception as error:
       raise status.from_exception(error) from error
     return values if order is None else [values[i] for i in order]

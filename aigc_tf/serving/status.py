@@ -80,7 +80,7 @@ def text(message):
   """message: str or bytes, of a TensorFlow error.  Returns: str that UTF-8 can encode."""
   if isinstance(message, str):
     message = message.encode("utf-8", "surrogateescape")
-  return message.decode("utf-8", "replace")
+  return message.decode("utf-8", "replace").removeprefix("Graph execution error:\n\n")
 
 
 def truncated(message):
