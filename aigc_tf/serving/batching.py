@@ -205,7 +205,7 @@ class _Job:
     merged = {}
     for alias in inputs[0]:
       parts = [values[alias] for values in inputs]
-      if len({(part.dtype, part.ndim) for part in parts}) > 1:
+      if len({part.dtype for part in parts}) > 1:
         raise _CannotJoin
       if self.options.pad_variable_length_inputs:
         parts = _padded(parts)
@@ -224,10 +224,13 @@ def _allowed(sizes, rows):
 
 
 def _padded(parts):
-  """Arrays of one rank -> the same, as long as the longest in each dimension but the first.
+  """Arrays -> the same, as long as the longest in each dimension but the first.
 
   A row is continued with the first value of its array: one that the model certainly accepts.
+  Raises: _CannotJoin if the ranks differ.
   """
+  if len({part.ndim for part in parts}) > 1:
+    raise _CannotJoin
   longest = tuple(max(sizes) for sizes in zip(*(part.shape[1:] for part in parts)))
   return [_extended(part, longest) for part in parts]
 
