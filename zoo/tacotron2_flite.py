@@ -1,7 +1,9 @@
 """An English voice by Tacotron 2, arXiv:1712.05884, taught by a synthetic speaker.
 
 Run:     python -m aigc_tf.train --recipe=tacotron2_flite
-Expect:  not measured
+Expect:  word errors 0.352 (0.302 to 0.401) under a recogniser that makes 0.112 of the teacher, on
+         100 sentences not trained on, all of which stop; by Griffin-Lim; one run, 58 minutes on 2
+         busy CPU cores, 2026-11-22
 Data:    flite_en/rms, sentences of the English text sets spoken by flite's voice rms (Debian's
          flite, BSD-like licence), synthetic and deterministic, 16 kHz
 """
