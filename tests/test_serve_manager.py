@@ -187,6 +187,17 @@ def test_a_request_keeps_its_version(base, serve):
   _wait_until(lambda: alive() is None)
 
 
+def test_a_version_wanted_again_before_it_ended(base, serve):
+  manager = serve(server_config.single("half", base))
+  with manager.servable("half"):
+    two = _publish(base, 2)
+    _wait_until(lambda: _states(manager) == {2: "AVAILABLE", 1: "UNLOADING"})
+    shutil.rmtree(two)
+    time.sleep(0.3)
+    assert _run(manager, "half") == 2  # the only one that can be run
+  _wait_until(lambda: _states(manager) == {2: "END", 1: "AVAILABLE"})
+
+
 def test_no_request_fails_while_versions_change(base, serve):
   manager = serve(server_config.single("half", base))
   stop, failed, seen = threading.Event(), [], set()

@@ -291,15 +291,17 @@ class Manager:
     found: {number: path}.  config: under which they were found; an outdated one changes nothing.
     """
     with self._changed:
-      if config != self._configs.get(name):
-        return
       model = self._models.setdefault(name, {})
+      if config != self._configs.get(name) or any(
+          version.state == versions.UNLOADING and number in found
+          for number, version in model.items()):
+        return  # one that is wanted again must end first; until then the others stay as they are
       for number, path in found.items():
         old = model.get(number)
         if old is None or old.state == versions.END and not old.wanted:
           model[number] = versions.Version(name, number, path)
       for number, version in model.items():
-        version.wanted = number in found and version.state != versions.UNLOADING
+        version.wanted = number in found
         if not version.wanted and version.state == versions.START:
           version.state = versions.END
       if found:

@@ -72,11 +72,12 @@ class Servable:
     """
     call = self._prepared.get((key, outputs)) or self._prepare(key, outputs)
     handles, fetches, order = call
-    try:
-      feeds = {handles[alias]: value for alias, value in inputs.items()}
-    except KeyError as error:
+    # In the signature's order, whatever the client's: the session remembers each it meets.
+    feeds = {handle: inputs[alias] for alias, handle in handles.items() if alias in inputs}
+    if len(feeds) != len(inputs):
       raise status.ServingError(status.INVALID_ARGUMENT, (
-          f"input tensor alias not found in signature: {error.args[0]}")) from error
+          f"input tensor alias not found in signature: {', '.join(sorted(inputs.keys() - handles))}"
+      ))
     try:
       values = self._execute(feeds, fetches, timeout_ms)
     except UnicodeDecodeError as error:  # TensorFlow's complaint repeats bytes that are no text
@@ -100,7 +101,6 @@ class Servable:
     if key not in self._inputs:
       self._inputs[key] = {alias: self._find(info.name, "FeedInputs: unable to find feed output")
                            for alias, info in signature.inputs.items()}
-    # One order for all: the session keeps an executor for each that it meets.
     names = sorted({signature.outputs[alias].name for alias in outputs})
     fetches = [self._find(name, "FetchOutputs node not found:") for name in names]
     order = [names.index(signature.outputs[alias].name) for alias in outputs]
