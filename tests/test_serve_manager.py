@@ -174,6 +174,24 @@ def test_a_half_written_version_waits_until_it_is_whole(base, serve, saved):
   assert manager.versions("half", 2)[0].error_code == status.OK
 
 
+def test_failed_loads_are_tried_again_a_few_times(base, serve, caplog):
+  broken = serve_models.make_broken(os.path.dirname(base), "half", 2)
+  manager = serve(server_config.ModelConfig("half", base, ("all",)), max_load_retries=2,
+                  load_retry_seconds=0.1)
+  assert _run(manager, "half") == 1  # the others are served meanwhile
+
+  def attempts():
+    return sum("Version 2 of half cannot be loaded" in line for line in caplog.messages)
+
+  _wait_until(lambda: attempts() == 3)
+  time.sleep(0.5)
+  assert attempts() == 3
+  assert _states(manager) == {2: "END", 1: "AVAILABLE"}
+  shutil.rmtree(broken)
+  _publish(base, 2)  # other files: a new chance
+  _wait_until(lambda: _states(manager) == {2: "AVAILABLE", 1: "AVAILABLE"})
+
+
 def test_a_request_keeps_its_version(base, serve):
   manager = serve(server_config.single("half", base))
   with manager.servable("half") as servable:
