@@ -18,7 +18,7 @@ def get_config():
           "augment": {"rotate_degrees": 0.0, "crop_pixels": 1, "flip": True, "colour": 0.0,
                       "noise": 0.0},
       },
-      "model": {"name": "vae", "latent_dim": 64, "width": 24, "likelihood": "gaussian",
+      "model": {"name": "vae", "latent_dim": 64, "width": 48, "likelihood": "gaussian",
                 "conditional": False},
       "compile": {"lr": 5e-4, "beta": 1.0, "free_bits": 0.0, "kl_warmup_steps": 1000,
                   "warmup_steps": 200, "decay_steps": 4000},
