@@ -1,7 +1,9 @@
 """The gRPC services, called by the genuine stubs and by ovmsclient."""
 
 import contextlib
+import importlib.util
 import socket
+import sys
 import threading
 import time
 
@@ -403,6 +405,13 @@ def test_ovmsclient(server):
 def test_a_port_in_use_is_one_line(server):
   with pytest.raises(errors.UserError, match="cannot listen on 127.0.0.1:[0-9]+: give another"):
     grpc_server.start(server[0], runner.Direct(), server[1], f"127.0.0.1:{server[2]}")
+
+
+def test_a_missing_package_is_one_line(monkeypatch):
+  monkeypatch.setitem(sys.modules, "grpc", None)
+  spec = importlib.util.spec_from_file_location("without_grpc", grpc_server.__file__)
+  with pytest.raises(errors.UserError, match=r"needs grpc: pip install 'aigc_tf\[serve\]'"):
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
 def test_silent_and_babbling_connections_harm_nobody(server, remote):

@@ -9,20 +9,25 @@ from concurrent import futures
 import time
 
 from google.protobuf import message as protobuf_message
-import grpc
-from tensorflow_serving.apis import classification_pb2
-from tensorflow_serving.apis import get_model_metadata_pb2
-from tensorflow_serving.apis import get_model_status_pb2
-from tensorflow_serving.apis import inference_pb2
-from tensorflow_serving.apis import model_management_pb2
-from tensorflow_serving.apis import predict_pb2
-from tensorflow_serving.apis import regression_pb2
 
 from aigc_tf.errors import UserError
 from aigc_tf.serving import inference
 from aigc_tf.serving import server_config
 from aigc_tf.serving import status
 from aigc_tf.serving import tensor_protos
+
+try:
+  import grpc
+  from tensorflow_serving.apis import classification_pb2
+  from tensorflow_serving.apis import get_model_metadata_pb2
+  from tensorflow_serving.apis import get_model_status_pb2
+  from tensorflow_serving.apis import inference_pb2
+  from tensorflow_serving.apis import model_management_pb2
+  from tensorflow_serving.apis import predict_pb2
+  from tensorflow_serving.apis import regression_pb2
+except ImportError as missing:
+  raise UserError(f"serving over gRPC needs {missing.name}: pip install 'aigc_tf[serve]', or turn "
+                  "it off by --port=0") from missing
 
 MAX_THREADS = 128  # requests worked on at once; while they wait for a batch they cost nothing
 OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1),
