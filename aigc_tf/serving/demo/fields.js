@@ -4,7 +4,10 @@
 import {element} from "./elements.js";
 import {nameOf, word} from "./words.js";
 
-const ORDER = ["prompt", "text", "image", "latent", "mel", "label", "seed"];
+const SAMPLES = "samples";  // not an input: how many rows
+const ORDER = ["prompt", "text", "image", "latent", "mel", "label", "seed", SAMPLES, "truncation",
+  "max_new_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty",
+  "no_repeat_ngram", "beam_size", "length_penalty"];
 const DEFAULTS = {
   truncation: 1, temperature: 1, top_p: 1, repetition_penalty: 1, beam_size: 1, length_penalty: 1,
   max_new_tokens: 64, num_frames: 1,
@@ -20,24 +23,41 @@ const MOST_SEED = 1_000_000;
 
 // inputs: {name: TensorInfo as the metadata has it}.  Returns: {node, read() -> {rows, inputs}}.
 export function fieldsOf(inputs) {
-  const rank = (name) => (ORDER.indexOf(name) + ORDER.length + 1) % (ORDER.length + 1);
-  const names = Object.keys(inputs).sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
-  const fields = names.map((name) => [name, fieldOf(name, inputs[name])]);
-  const node = element("div", {className: "fields"}, ...fields.map(([, field]) => field.node));
-  const samples = "seed" in inputs ? samplesField(inputs) : {value: () => 1};
-  if (samples.node) {
-    node.append(samples.node);
-  }
+  const fields = Object.fromEntries(
+    Object.entries(inputs).map(([name, info]) => [name, fieldOf(name, info)]));
+  const samples = "seed" in inputs ? {[SAMPLES]: samplesField(inputs)} : {};
+  const shown = sorted({...fields, ...samples}, ORDER);
+  const node = element("div", {className: "fields"}, ...shown.map(([, field]) => field.node));
   return {node, read() {
-    const rows = samples.value();
-    return {rows, inputs: Object.fromEntries(fields.map(([name, field]) =>
+    const rows = samples[SAMPLES]?.value() ?? 1;
+    return {rows, inputs: Object.fromEntries(Object.entries(fields).map(([name, field]) =>
       [name, field.value(rows)]))};
   }};
 }
 
+// Entries of an object, those in `order` first, others by name.
+export function sorted(object, order) {
+  const rank = (name) => (order.includes(name) ? order.indexOf(name) : order.length);
+  return Object.entries(object).sort(([a], [b]) => rank(a) - rank(b) || (a < b ? -1 : 1));
+}
+
+// Gives what was typed, chosen and drawn in one form to the fields of the same names in another.
+export function carryOver(before, after) {
+  for (const old of before.querySelectorAll("[id]")) {
+    const field = after.querySelector(`#${CSS.escape(old.id)}`);
+    if (field instanceof HTMLCanvasElement) {
+      field.getContext("2d").drawImage(old, 0, 0);
+    } else if (field && field.type === old.type && "value" in field) {
+      field.value = old.value;
+      field.checked = old.checked;
+      field.dispatchEvent(new Event("input"));
+    }
+  }
+}
+
 function samplesField(inputs) {
   const few = Object.values(inputs).some((info) => info.dtype === "DT_STRING");
-  const input = numberInput({id: "samples", value: few ? 1 : 16, min: 1, max: MOST_SAMPLES});
+  const input = numberInput({id: idOf(SAMPLES), value: few ? 1 : 16, min: 1, max: MOST_SAMPLES});
   return {node: labelled(input, word("samples"), ""), value: () => input.valueAsNumber};
 }
 
@@ -197,10 +217,11 @@ function pictureField(name, [, height, width, channels]) {
   };
   clear();
   drawable(canvas, pen, channels === 1 ? "white" : "black");
-  const file = element("input", {type: "file", accept: "image/*", className: "file",
-    "aria-label": word("choose"),
+  const file = element("input", {type: "file", accept: "image/*", hidden: true,
     onchange: () => file.files[0] && paint(file.files[0], pen, width, height)});
   const tools = element("div", {className: "joined"}, file,
+    element("button", {type: "button", className: "quiet", onclick: () => file.click()},
+      word("choose")),
     element("button", {type: "button", className: "quiet", onclick: clear}, word("clear")));
   const node = labelled(canvas, nameOf("input", name), word("draw"), tools);
   return {node, value: (rows) => repeated(rows, pixels(pen, height, width, channels))};

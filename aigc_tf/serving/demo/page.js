@@ -1,7 +1,7 @@
 // The page: models, the chosen one's signatures, a form for the chosen one, what it answers.
 
 import {element} from "./elements.js";
-import {fieldsOf} from "./fields.js";
+import {carryOver, fieldsOf, sorted} from "./fields.js";
 import {shown} from "./results.js";
 import {currentLanguage, nameOf, switchLanguage, word} from "./words.js";
 
@@ -9,7 +9,8 @@ const INIT_SIGNATURE = "__saved_model_init_op";
 const ORDER = ["serving_default", "generate"];
 
 const find = (id) => document.getElementById(id);
-const page = {models: [], model: null, signatures: {}, signature: null, fields: null};
+// shown: the model whose fields are in the form
+const page = {models: [], model: null, signatures: {}, signature: null, fields: null, shown: null};
 let asked = 0;  // number of the newest question; older answers come too late
 
 // --- the server
@@ -52,6 +53,7 @@ async function chooseModel(model) {
   page.model = model;
   showModels();
   hideResults();
+  find("run").disabled = true;
   try {
     const metadata = await ask(`${address(model)}/metadata`);
     if (number !== asked) {
@@ -63,7 +65,8 @@ async function chooseModel(model) {
     find("version").textContent = `v${metadata.model_spec.version}`;
     find("form-card").hidden = false;
     chooseSignature(signatureNames()[0]);
-    say("ready");
+    document.querySelector("#models [aria-pressed=true]")
+      .scrollIntoView({block: "nearest", inline: "center"});
   } catch (error) {
     if (number === asked) {
       find("form-card").hidden = true;
@@ -73,17 +76,33 @@ async function chooseModel(model) {
 }
 
 function signatureNames() {
-  const rank = (name) => (ORDER.indexOf(name) + ORDER.length + 1) % (ORDER.length + 1);
-  return Object.keys(page.signatures).sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
+  return sorted(page.signatures, ORDER).map(([name]) => name);
+}
+
+// What serving_default does is in its tensors.
+function wordFor(name) {
+  const {inputs = {}, outputs = {}} = page.signatures[name];
+  const does = name !== "serving_default" ? name
+    : "probability" in outputs ? "classify"
+      : "audio_bytes" in outputs ? ("mel" in inputs ? "vocode" : "speak")
+        : "text" in inputs && "text" in outputs ? "answer" : name;
+  return nameOf("signature", does, name);
 }
 
 function chooseSignature(name) {
+  asked++;
   page.signature = name;
   find("signatures").replaceChildren(...signatureNames().map((each) => element("button",
     {type: "button", "aria-pressed": String(each === name), title: each,
-      onclick: () => chooseSignature(each)}, nameOf("signature", each))));
+      onclick: () => chooseSignature(each)}, wordFor(each))));
   page.fields = fieldsOf(page.signatures[name].inputs ?? {});
+  if (page.shown === page.model) {
+    carryOver(find("fields"), page.fields.node);
+  }
+  page.shown = page.model;
   find("fields").replaceChildren(page.fields.node);
+  hideResults();
+  say("ready");
 }
 
 function showModels() {
@@ -170,8 +189,9 @@ async function start() {
   find("language").addEventListener("click", () => {
     switchLanguage();
     translate();
-    if (page.model) {
-      chooseModel(page.model);
+    if (page.shown) {
+      showModels();
+      chooseSignature(page.signature);
     }
   });
   find("form").addEventListener("submit", run);

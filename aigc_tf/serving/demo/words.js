@@ -1,6 +1,6 @@
 // What the page says, in English and in Chinese. Names it does not know are shown as they are.
 
-const WORDS = {
+export const WORDS = {
   en: {
     other_language: "中文",
     subtitle: "Try the models of this server",
@@ -25,6 +25,7 @@ const WORDS = {
     signature: {
       serving_default: "Generate", generate: "All settings", encode: "Encode", decode: "Decode",
       reconstruct: "Reconstruct", score: "Score", mel: "Spectrogram", vocode: "Vocode",
+      classify: "Classify", speak: "Read aloud", answer: "Answer",
     },
     input: {
       seed: "Seed", prompt: "Prompt", text: "Text", label: "Class", truncation: "Truncation",
@@ -68,6 +69,7 @@ const WORDS = {
     signature: {
       serving_default: "生成", generate: "全部设置", encode: "编码", decode: "解码",
       reconstruct: "重建", score: "评分", mel: "频谱", vocode: "声码",
+      classify: "分类", speak: "朗读", answer: "回答",
     },
     input: {
       seed: "随机种子", prompt: "提示", text: "文本", label: "类别", truncation: "截断",
