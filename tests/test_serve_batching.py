@@ -3,7 +3,6 @@
 import concurrent.futures
 import gc
 import os
-import threading
 import time
 import weakref
 
@@ -91,9 +90,6 @@ def refusal(call, *args):
   with pytest.raises(status.ServingError) as caught:
     call(*args)
   return caught.value.code, caught.value.message
-
-
-# --- joining
 
 
 def test_a_full_batch_is_one_run(batching, half, pool):
@@ -324,6 +320,20 @@ def test_a_split_request_needs_room_for_all_of_it(batching, half):
       "max_enqueued_batches=2, open_batch_size=0, max_execution_batch_size=4)")
 
 
+def test_a_split_request_fails_as_a_whole_and_at_once(batching, slow, mixed, pool):
+  batcher = batching(SPLIT + "num_batch_threads { value: 1 }")
+  code, message = refusal(batcher.run, mixed, "refuse", {"x": np.int32([1] * 5 + [0] + [1] * 6)},
+                          ("y",), 10_000)
+  assert code == status.INVALID_ARGUMENT and "x must be above 0" in message
+  first = occupy(pool, batcher, slow, 3000)
+  before, start = runs(batcher), time.monotonic()
+  large = {"seed": np.arange(12), "steps": np.ones(12, np.int32)}
+  assert refusal(batcher.run, slow, "serving_default", large, ("sample",), 100)[
+      0] == status.RESOURCE_EXHAUSTED
+  assert time.monotonic() - start < 1
+  assert first.result()[0].tolist() == [5] and runs(batcher) == before
+
+
 # --- parameters
 
 
@@ -388,8 +398,3 @@ def test_nothing_of_a_model_is_kept_once_it_has_answered(batching, half):
   version.close()
   del version
   until(lambda: gc.collect() >= 0 and gone() is None)
-
-
-def test_threads_are_named_for_who_looks_at_them(batching):
-  batching("num_batch_threads { value: 3 }")
-  assert {f"batch_threads_{i}" for i in range(3)} <= {t.name for t in threading.enumerate()}

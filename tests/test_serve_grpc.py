@@ -17,63 +17,17 @@ from tensorflow_serving.apis import get_model_metadata_pb2
 from tensorflow_serving.apis import get_model_status_pb2
 from tensorflow_serving.apis import inference_pb2
 from tensorflow_serving.apis import model_management_pb2
-from tensorflow_serving.apis import model_service_pb2_grpc
 from tensorflow_serving.apis import predict_pb2
-from tensorflow_serving.apis import prediction_service_pb2_grpc
 from tensorflow_serving.apis import regression_pb2
 
 from aigc_tf import errors
 from aigc_tf.serving import grpc_server
-from aigc_tf.serving import manager as managers
-from aigc_tf.serving import monitoring as monitoring_module
 from aigc_tf.serving import runner
 from aigc_tf.serving import server_config
+from tests import serve_calls as calls
 from tests import serve_models
 
 Code = grpc.StatusCode
-CLASSIFY, REGRESS = "tensorflow/serving/classify", "tensorflow/serving/regress"
-UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-
-
-@contextlib.contextmanager
-def serving(configs, **options):
-  """Yields (Manager, Monitoring, port) of a running server."""
-  manager = managers.Manager(configs, poll_seconds=0, **options)
-  manager.start()
-  monitoring = monitoring_module.Monitoring()
-  try:
-    server, port = grpc_server.start(manager, runner.Direct(), monitoring, "127.0.0.1:0")
-    try:
-      yield manager, monitoring, port
-    finally:
-      server.stop(None).wait()
-  finally:
-    manager.stop()
-
-
-class Remote:
-  """Stubs of one server."""
-
-  def __init__(self, port, **options):
-    self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=UNLIMITED, **options)
-    self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
-    self.model = model_service_pb2_grpc.ModelServiceStub(self.channel)
-
-  def predict(self, inputs, timeout=20, outputs=(), **spec):
-    """inputs: {alias: np.ndarray}."""
-    request = predict_pb2.PredictRequest(output_filter=outputs)
-    fill(request.model_spec, **spec)
-    for alias, value in inputs.items():
-      request.inputs[alias].CopyFrom(tf.make_tensor_proto(value))
-    return self.prediction.Predict(request, timeout)
-
-
-def fill(spec, name="half", signature="", version=None, label=None):
-  spec.name, spec.signature_name = name, signature
-  if version is not None:
-    spec.version.value = version
-  if label is not None:
-    spec.version_label = label
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +46,7 @@ def server(root):
       server_config.ModelConfig("half", f"{root}/half", ("all",)),
       server_config.single("mixed", f"{root}/mixed"),
       server_config.single("slow", f"{root}/slow")]
-  with serving(configs) as (manager, monitoring, port):
+  with calls.serving(configs) as (manager, monitoring, port):
     configs[0] = server_config.ModelConfig(
         "half", f"{root}/half", ("all",), {"stable": 123, "canary": 124})
     while len(manager.versions("half")) < 2 or any(
@@ -104,21 +58,9 @@ def server(root):
 
 @pytest.fixture(scope="module")
 def remote(server):
-  remote = Remote(server[2])
+  remote = calls.Remote(server[2])
   yield remote
   remote.channel.close()
-
-
-def failure(call, *args, **kwargs):
-  with pytest.raises(grpc.RpcError) as caught:
-    call(*args, **kwargs)
-  return caught.value.code(), caught.value.details()
-
-
-def examples(message, *values):
-  for value in values:
-    feature = message.example_list.examples.add().features.feature["x"]
-    feature.float_list.value.append(value)
 
 
 X = {"x": np.float32([2, 3])}
@@ -170,16 +112,17 @@ def test_versions_and_labels(remote):
      "Expects arg[0] to be float but string is provided"),
 ])
 def test_predict_is_refused_in_upstreams_words(remote, inputs, spec, code, message):
-  assert failure(remote.predict, inputs, **spec) == (code, message)
+  assert calls.failure(remote.predict, inputs, **spec) == (code, message)
 
 
 def test_a_mistake_found_by_the_graph(remote):
-  code, message = failure(remote.predict, {"x": np.int32([-1])}, name="mixed", signature="refuse")
+  negative = {"x": np.int32([-1])}
+  code, message = calls.failure(remote.predict, negative, name="mixed", signature="refuse")
   assert code == Code.INVALID_ARGUMENT and "x must be above 0" in message
 
 
 def test_long_details_are_cut(remote):
-  code, message = failure(remote.predict, X | {"q" * 5000: np.float32([1])})
+  code, message = calls.failure(remote.predict, X | {"q" * 5000: np.float32([1])})
   assert code == Code.INVALID_ARGUMENT
   assert message.endswith("...TRUNCATED") and len(message) == 1024 + len("...TRUNCATED")
 
@@ -189,13 +132,13 @@ def test_long_details_are_cut(remote):
     ("Regress", regression_pb2.RegressionRequest),
     ("GetModelMetadata", get_model_metadata_pb2.GetModelMetadataRequest)])
 def test_without_model_spec(remote, method, request_class):
-  told = failure(getattr(remote.prediction, method), request_class())
+  told = calls.failure(getattr(remote.prediction, method), request_class())
   assert told == (Code.INVALID_ARGUMENT, "Missing ModelSpec")
 
 
 def test_messages_beyond_the_usual_limit_and_compressed(server):
   big = np.arange(2_000_000, dtype=np.float32)
-  remote = Remote(server[2], compression=grpc.Compression.Gzip)
+  remote = calls.Remote(server[2], compression=grpc.Compression.Gzip)
   with contextlib.closing(remote.channel):
     answer = remote.predict({"x": big}, 60).outputs["y"]
   np.testing.assert_array_equal(np.array(answer.float_val, np.float32), big / 2 + 2)
@@ -203,17 +146,17 @@ def test_messages_beyond_the_usual_limit_and_compressed(server):
 
 def test_bytes_that_are_no_message(remote):
   for method in ("PredictionService/Predict", "ModelService/GetModelStatus"):
-    code, message = failure(remote.channel.unary_unary(f"/tensorflow.serving.{method}"),
-                            b"\xff\xff\xff")
+    call = remote.channel.unary_unary(f"/tensorflow.serving.{method}")
+    code, message = calls.failure(call, b"\xff\xff\xff")
     assert code == Code.INTERNAL and message.startswith("Failed to parse ")
-  assert failure(remote.channel.unary_unary("/tensorflow.serving.PredictionService/Q"), b"")[
+  assert calls.failure(remote.channel.unary_unary("/tensorflow.serving.PredictionService/Q"), b"")[
       0] == Code.UNIMPLEMENTED
   assert remote.predict(X).outputs["y"].float_val
 
 
 def test_random_mutations_get_a_status_and_no_traceback(remote):
   request = predict_pb2.PredictRequest()
-  fill(request.model_spec, signature="serving_default", version=123)
+  calls.fill(request.model_spec, signature="serving_default", version=123)
   request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.float32([1, 2, 3])))
   call = remote.channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
   data, rng, fine = request.SerializeToString(), np.random.default_rng(3), 0
@@ -237,8 +180,8 @@ def test_random_mutations_get_a_status_and_no_traceback(remote):
 
 def test_a_deadline_stops_the_sampler_and_the_server_goes_on(remote):
   start = time.monotonic()
-  code, _ = failure(remote.predict, {"seed": np.int64([1]), "steps": np.int32([50_000])}, 0.5,
-                    name="slow")
+  long = {"seed": np.int64([1]), "steps": np.int32([50_000])}
+  code, _ = calls.failure(remote.predict, long, 0.5, name="slow")
   assert code == Code.DEADLINE_EXCEEDED and time.monotonic() - start < 5
   short = {"seed": np.int64([5]), "steps": np.int32([1])}
   assert list(remote.predict(short, name="slow").outputs["sample"].float_val) == [5.0]
@@ -249,8 +192,8 @@ def test_a_deadline_stops_the_sampler_and_the_server_goes_on(remote):
 
 def test_classify(remote):
   request = classification_pb2.ClassificationRequest()
-  fill(request.model_spec, signature="classify_x_to_y", version=123)
-  examples(request.input, 2.0, 4.0)
+  calls.fill(request.model_spec, signature="classify_x_to_y", version=123)
+  calls.examples(request.input, 2.0, 4.0)
   response = remote.prediction.Classify(request, 20)
   assert [[(c.label, c.score) for c in row.classes] for row in response.result.classifications] == [
       [("", 3.0)], [("", 4.0)]]
@@ -263,8 +206,8 @@ def test_classify(remote):
 
 def test_regress_and_the_context_of_all_examples(remote):
   request = regression_pb2.RegressionRequest()
-  fill(request.model_spec, signature="regress_x_to_y2")
-  examples(request.input, 2.0)
+  calls.fill(request.model_spec, signature="regress_x_to_y2")
+  calls.examples(request.input, 2.0)
   assert [r.value for r in remote.prediction.Regress(request, 20).result.regressions] == [4.0]
   shared = request.input.example_list_with_context
   shared.context.features.feature["x"].float_list.value.append(6.0)
@@ -281,19 +224,19 @@ def test_regress_and_the_context_of_all_examples(remote):
 ])
 def test_regress_is_refused_in_upstreams_words(remote, signature, code, message):
   request = regression_pb2.RegressionRequest()
-  fill(request.model_spec, signature=signature)
-  told = failure(remote.prediction.Regress, request)
+  calls.fill(request.model_spec, signature=signature)
+  told = calls.failure(remote.prediction.Regress, request)
   assert told[0] == code and told[1].startswith(message)
 
 
 def test_multi_inference(remote):
   request = inference_pb2.MultiInferenceRequest()
-  examples(request.input, 2.0)
-  assert failure(remote.prediction.MultiInference, request) == (
+  calls.examples(request.input, 2.0)
+  assert calls.failure(remote.prediction.MultiInference, request) == (
       Code.INVALID_ARGUMENT, "ModelSpec has no name specified.")
-  for signature, method in (("regress_x_to_y", REGRESS), ("classify_x_to_y", CLASSIFY)):
+  for signature, method in (("regress_x_to_y", calls.REGRESS), ("classify_x_to_y", calls.CLASSIFY)):
     task = request.tasks.add(method_name=method)
-    fill(task.model_spec, signature=signature)
+    calls.fill(task.model_spec, signature=signature)
   first, second = remote.prediction.MultiInference(request, 20).results
   assert first.regression_result.regressions[0].value == 3.0
   assert second.classification_result.classifications[0].classes[0].score == 3.0
@@ -301,7 +244,7 @@ def test_multi_inference(remote):
     assert result.model_spec.signature_name == task.model_spec.signature_name
     assert result.model_spec.version.value == 124
   request.tasks[1].method_name = "other"
-  assert failure(remote.prediction.MultiInference, request) == (
+  assert calls.failure(remote.prediction.MultiInference, request) == (
       Code.UNIMPLEMENTED, "Unsupported signature method_name: other")
 
 
@@ -310,8 +253,8 @@ def test_multi_inference(remote):
 
 def test_metadata_is_the_saved_models(remote, root):
   request = get_model_metadata_pb2.GetModelMetadataRequest()
-  fill(request.model_spec, version=123)
-  assert failure(remote.prediction.GetModelMetadata, request) == (
+  calls.fill(request.model_spec, version=123)
+  assert calls.failure(remote.prediction.GetModelMetadata, request) == (
       Code.INVALID_ARGUMENT, "GetModelMetadataRequest must specify at least one metadata_field")
   request.metadata_field.append("signature_def")
   response = remote.prediction.GetModelMetadata(request, 20)
@@ -323,35 +266,35 @@ def test_metadata_is_the_saved_models(remote, root):
   assert dict(signatures.signature_def) == dict(saved.meta_graphs[0].signature_def)
   assert "__saved_model_init_op" in signatures.signature_def
   request.metadata_field.append("q")
-  assert failure(remote.prediction.GetModelMetadata, request) == (
+  assert calls.failure(remote.prediction.GetModelMetadata, request) == (
       Code.INVALID_ARGUMENT, "Metadata field q is not supported")
 
 
 def test_status_lists_versions_from_the_highest(remote):
   request = get_model_status_pb2.GetModelStatusRequest()
-  assert failure(remote.model.GetModelStatus, request) == (
+  assert calls.failure(remote.model.GetModelStatus, request) == (
       Code.INVALID_ARGUMENT, "Missing ModelSpec")
-  fill(request.model_spec)
+  calls.fill(request.model_spec)
   told = remote.model.GetModelStatus(request, 20).model_version_status
   assert [(v.version, v.State.Name(v.state), v.status.error_code, v.status.error_message)
           for v in told] == [(124, "AVAILABLE", 0, ""), (123, "AVAILABLE", 0, "")]
   request.model_spec.version.value = 123
   assert [v.version for v in remote.model.GetModelStatus(request, 20).model_version_status] == [123]
   request.model_spec.version.value = 9
-  assert failure(remote.model.GetModelStatus, request) == (
+  assert calls.failure(remote.model.GetModelStatus, request) == (
       Code.NOT_FOUND, "Could not find version 9 of model half")
-  fill(request.model_spec, name="q", label="stable")
-  assert failure(remote.model.GetModelStatus, request) == (
+  calls.fill(request.model_spec, name="q", label="stable")
+  assert calls.failure(remote.model.GetModelStatus, request) == (
       Code.NOT_FOUND, "Could not find any versions of model q")
 
 
 def test_reload_swaps_models_and_tells_what_metrics_grew(root):
   request = model_management_pb2.ReloadConfigRequest(
       metric_names=["/tensorflow/serving/request_count", "/q"])
-  with serving([server_config.single("half", f"{root}/half")]) as (_, _, port):
-    remote = Remote(port)
+  with calls.serving([server_config.single("half", f"{root}/half")]) as (_, _, port):
+    remote = calls.Remote(port)
     with contextlib.closing(remote.channel):
-      code, message = failure(remote.model.HandleReloadConfigRequest, request)
+      code, message = calls.failure(remote.model.HandleReloadConfigRequest, request)
       assert code == Code.INVALID_ARGUMENT and message.startswith(
           "ServerModelConfig type not supported by HandleReloadConfigRequest.")
       request.config.model_config_list.config.add(
@@ -364,7 +307,7 @@ def test_reload_swaps_models_and_tells_what_metrics_grew(root):
       assert list(total.outputs["total"].float_val) == [3.0]
       request.config.model_config_list.config.add(
           name="mixed", base_path=f"{root}/mixed", model_platform="tensorflow")
-      code, message = failure(remote.model.HandleReloadConfigRequest, request)
+      code, message = calls.failure(remote.model.HandleReloadConfigRequest, request)
       assert (code, message) == (
           Code.INVALID_ARGUMENT, "Illegal to list model mixed multiple times in config list")
 
@@ -375,7 +318,7 @@ def test_reload_swaps_models_and_tells_what_metrics_grew(root):
 def test_requests_are_counted_and_timed(server, remote):
   monitoring, before = server[1], server[1].text()
   remote.predict(X)
-  failure(remote.predict, X, version=99)
+  calls.failure(remote.predict, X, version=99)
   after = monitoring.text()
   for line in ('request_count{model_name="half",status="OK"}',
                'request_count{model_name="half",status="NOT_FOUND"}',

@@ -94,7 +94,7 @@ def refusal(call, *args, **kwargs):
 def test_tensorflow_reads_what_is_written(array):
   proto = tensor_pb2.TensorProto()
   tensor_protos.encode(array, proto)
-  assert not proto.tensor_content
+  assert not proto.tensor_content and proto.HasField("tensor_shape")
   back = tf.io.parse_tensor(proto.SerializeToString(), tf.as_dtype(array.dtype)).numpy()
   np.testing.assert_array_equal(back, array)
   again = tensor_protos.decode(tensor_pb2.TensorProto.FromString(proto.SerializeToString()))

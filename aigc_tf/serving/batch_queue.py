@@ -73,12 +73,13 @@ class Task:
   """A request, or a part of one, that waits for its answer.
 
   inputs: {alias: np.ndarray[rows, ...]}.  deadline: of time.monotonic, or infinity.
+  run_deadline: that of the run it is in, set by who runs it.
   """
 
   def __init__(self, inputs, rows, deadline):
     self.inputs, self.rows, self.deadline = inputs, rows, deadline
     self.queued = time.monotonic()
-    self._run_deadline = math.inf
+    self.run_deadline = -math.inf
     self._values = self._error = None
     self._taken = threading.Lock()  # by who runs it, or by who gives it up
     self._done = threading.Lock()
@@ -93,9 +94,8 @@ class Task:
       start += size
     return parts
 
-  def start(self, run_deadline):
-    """Returns: whether it may be run, until run_deadline: nobody has given it up."""
-    self._run_deadline = run_deadline
+  def take(self):
+    """Called by who wants to run it, or to give it up.  Returns: whether nobody else has."""
     return self._taken.acquire(blocking=False)
 
   def finish(self, values=None, error=None):
@@ -111,15 +111,32 @@ class Task:
     """
     seconds = self.deadline - time.monotonic()
     if not self._done.acquire(timeout=min(max(seconds, 0), threading.TIMEOUT_MAX)):
-      if self._taken.acquire(blocking=False):
+      if self.take():
         raise status.ServingError(status.RESOURCE_EXHAUSTED,
                                   "Run() timeout exceeded while waiting in batching queue")
-      if self.deadline < self._run_deadline:
+      if self.deadline < self.run_deadline:
         raise status.ServingError(status.DEADLINE_EXCEEDED, TIMED_OUT)
       self._done.acquire()
     if self._error:
       raise self._error
     return self._values
+
+
+def wait_for_all(tasks):
+  """tasks: list of Task, the parts of a request.  Returns: list, what each `wait` returns.
+
+  Raises: ServingError, the first; then no part is queued any more.
+  """
+  values, failure = [], None
+  for task in tasks:
+    if failure is None or not task.take():
+      try:
+        values.append(task.wait())
+      except status.ServingError as error:
+        failure = failure or error
+  if failure:
+    raise failure
+  return values
 
 
 class _Batch:

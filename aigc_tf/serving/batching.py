@@ -81,7 +81,7 @@ class Batching:
         self._monitoring.batch_input(rows)
     wanted = tuple(sorted(set(outputs)))
     tasks = self._schedule(chosen, servable, key, inputs, rows, wanted, timeout_ms)
-    values = [task.wait() for task in tasks]
+    values = batch_queue.wait_for_all(tasks)
     joined = values[0] if len(values) == 1 else [np.concatenate(parts) for parts in zip(*values)]
     return [joined[wanted.index(alias)] for alias in outputs]
 
@@ -155,8 +155,10 @@ class _Job:
 
   def process(self, tasks):
     """tasks: list of batch_queue.Task; each is finished, or was given up by who waits for it."""
-    deadline = max(task.deadline for task in tasks)
-    tasks = [task for task in tasks if task.start(deadline)]
+    tasks = [task for task in tasks if task.take()]
+    deadline = max((task.deadline for task in tasks), default=math.inf)
+    for task in tasks:
+      task.run_deadline = deadline
     try:
       answers = self._answers(tasks, time.monotonic()) if tasks else []
     except Exception as error:

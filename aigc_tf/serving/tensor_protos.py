@@ -105,6 +105,7 @@ def encode(array, proto):
   """
   dtype = tf.as_dtype(array.dtype)
   proto.dtype = dtype.as_datatype_enum
+  proto.tensor_shape.SetInParent()  # a scalar's shape is there, and empty
   dims = proto.tensor_shape.dim
   for size in array.shape:
     dims.add().size = size
