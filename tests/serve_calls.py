@@ -35,10 +35,11 @@ def serving(configs, **options):
 
 
 class Remote:
-  """Stubs of one server."""
+  """Stubs of one server.  address: a port of this machine, or "unix:PATH"."""
 
-  def __init__(self, port, **options):
-    self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=UNLIMITED, **options)
+  def __init__(self, address, **options):
+    target = f"127.0.0.1:{address}" if isinstance(address, int) else address
+    self.channel = grpc.insecure_channel(target, options=UNLIMITED, **options)
     self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
     self.model = model_service_pb2_grpc.ModelServiceStub(self.channel)
 

@@ -350,6 +350,17 @@ def test_a_port_in_use_is_one_line(server):
     grpc_server.start(server[0], runner.Direct(), server[1], f"127.0.0.1:{server[2]}")
 
 
+def test_a_unix_socket(server, tmp_path):
+  address = f"unix:{tmp_path}/s"
+  serving, _ = grpc_server.start(server[0], runner.Direct(), server[1], address)
+  try:
+    remote = calls.Remote(address)
+    with contextlib.closing(remote.channel):
+      assert list(remote.predict(X).outputs["y"].float_val) == [3.0, 3.5]
+  finally:
+    serving.stop(None).wait()
+
+
 def test_a_missing_package_is_one_line(monkeypatch):
   monkeypatch.setitem(sys.modules, "grpc", None)
   spec = importlib.util.spec_from_file_location("without_grpc", grpc_server.__file__)

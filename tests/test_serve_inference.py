@@ -192,6 +192,23 @@ def test_predict_by_protos_arrays_and_filters(half, mixed):
       "pixel": [[254, 253]], "flag": [False]}
 
 
+def test_every_type_goes_through_the_session(tmp_path):
+  arrays = {array.dtype.name: array for array in ARRAYS}
+  module = tf.Module()
+  signatures = {name: tf.function(lambda x: {"y": tf.identity(x)}, [
+      tf.TensorSpec([None] * array.ndim, array.dtype)]) for name, array in arrays.items()}
+  module.functions = list(signatures.values())
+  tf.saved_model.save(module, str(tmp_path), signatures=signatures)
+  servable = loaded(str(tmp_path))
+  assert len(arrays) == len(tensor_protos.FIELDS)
+  for name, array in arrays.items():
+    answer = inference.predict(DIRECT, servable, name, {"x": tf.make_tensor_proto(array)})["y"]
+    assert answer.dtype == array.dtype
+    proto = tensor_pb2.TensorProto()
+    tensor_protos.encode(answer, proto)
+    np.testing.assert_array_equal(tf.make_ndarray(proto), array)
+
+
 X = {"x": np.float32([1])}
 
 
