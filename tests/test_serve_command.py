@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 import pytest
+import tensorflow as tf
 
 from aigc_tf import serve
 from aigc_tf.serving import client
@@ -66,11 +67,22 @@ def server(*arguments, **keywords):
 
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory):
-  """An export root as `export` leaves it, with a model of ours and a foreign one."""
+  """An export root with inputs and outputs of every kind."""
   root = tmp_path_factory.mktemp("exports")
+  specs = {"image": tf.TensorSpec([None, 4, 4, 1], tf.uint8),
+           "mel": tf.TensorSpec([None, None, 3], tf.float32)}
+  savedmodel.export(serving_models.Single(framed, specs), root, "framer")
   savedmodel.export(serving_models.Painter(), root, "painter")
   savedmodel.export(serving_models.Speller(), root, "speller")
   return root
+
+
+def framed(layer, image, mel):
+  """A file is all it answers, and its inputs are too long to be written out."""
+  del layer
+  mean = tf.cast(tf.reduce_mean(mel, axis=[1, 2]), tf.uint8)[:, None, None, None]
+  return {"image_bytes": tf.map_fn(tf.io.encode_png, image + mean,
+                                   fn_output_signature=tf.TensorSpec([], tf.string))}
 
 
 # --- ours
@@ -92,9 +104,9 @@ def test_the_command_of_an_export_serves_it(exports, tmp_path, monkeypatch):
       with client.Client(url) as far:
         assert far.predict("painter", {"seed": [1, 2]})["image"].shape == (2, 12, 12, 3)
     blocks = 0
-    for name in ("painter", "speller"):
+    for name in ("framer", "painter", "speller"):
       blocks += run_guide(exports / name / "CLIENT.md", grpc_port, rest_port)
-    assert blocks == 3 + 3 * 2  # a curl for each signature, three programs for each model
+    assert blocks == 4 + 3 * 3  # a curl for each signature, three programs for each model
     assert (tmp_path / "serving_default_1.png").read_bytes().startswith(b"\x89PNG")
     said, code = one.stop(signal.SIGTERM)
     assert code == 0 and "stopping" in said and "Traceback" not in said

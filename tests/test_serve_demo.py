@@ -273,7 +273,7 @@ def test_the_servers_words_about_a_mistake(page):
   fill(page, "seed", 300)
   press(page)
   said = page.run("document.querySelector('#status.error').textContent")
-  assert "seed: too large" in said and page.run("document.images.length") == 0
+  assert said == "seed: too large" and page.run("document.images.length") == 0
   assert "status of 400" in page.problems.pop()  # the browser's own note
   fill(page, "seed", 0)
   assert press(page).startswith("16 samples")

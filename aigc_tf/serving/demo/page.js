@@ -6,6 +6,7 @@ import {shown} from "./results.js";
 import {currentLanguage, nameOf, switchLanguage, word} from "./words.js";
 
 const INIT_SIGNATURE = "__saved_model_init_op";
+const NARROW = matchMedia("(max-width: 760px)");  // as in page.css
 const ORDER = ["serving_default", "generate"];
 
 const find = (id) => document.getElementById(id);
@@ -65,8 +66,6 @@ async function chooseModel(model) {
     find("version").textContent = `v${metadata.model_spec.version}`;
     find("form-card").hidden = false;
     chooseSignature(signatureNames()[0]);
-    document.querySelector("#models [aria-pressed=true]")
-      .scrollIntoView({block: "nearest", inline: "center"});
   } catch (error) {
     if (number === asked) {
       find("form-card").hidden = true;
@@ -109,6 +108,8 @@ function showModels() {
   find("models").replaceChildren(...page.models.map((name) => element("button",
     {type: "button", "aria-pressed": String(name === page.model),
       onclick: () => chooseModel(name)}, name)));
+  document.querySelector("#models [aria-pressed=true]")
+    .scrollIntoView({block: "nearest", inline: "center"});
 }
 
 // --- running
@@ -132,6 +133,9 @@ async function run(event) {
       find("results").replaceChildren(...shown(outputs));
       say("done", rows, time < 1000 ? `${Math.round(time)} ms` : `${(time / 1000).toFixed(1)} s`);
       showRequest(model, body);
+      if (NARROW.matches) {  // the answer is below the form
+        find("result-card").scrollIntoView({behavior: "smooth"});
+      }
     }
   } catch (error) {
     if (number === asked) {
@@ -160,6 +164,7 @@ function hideResults() {
 
 function say(key, ...values) {
   find("status").classList.remove("error");
+  find("status").title = "";
   find("status").textContent = word(key, ...values);
   find("result-card").hidden = false;
 }
@@ -167,7 +172,10 @@ function say(key, ...values) {
 function complain(error) {
   hideResults();
   find("status").classList.add("error");
-  find("status").textContent = error.message;
+  // An endpoint's own check says what is wrong in its first brackets.
+  find("status").textContent = error.message.match(/^assertion failed: \[([^\]]+)\]/)?.[1] ??
+    error.message;
+  find("status").title = error.message;
   find("result-card").hidden = false;
 }
 
