@@ -1,6 +1,9 @@
 """generate --url: the files of a served model are those of the model itself."""
 
 import io
+import pathlib
+import subprocess
+import sys
 import wave as wave_files
 
 import keras
@@ -20,6 +23,7 @@ from tests import serve_models
 from tests import serve_running
 
 CONDITIONAL = {"modality": "images", "size": 28, "channels": 1, "num_classes": 10}
+ROOT = pathlib.Path(__file__).parent.parent
 RATE_HZ = 8000
 LIMIT = 12  # characters
 
@@ -146,6 +150,14 @@ def test_texts_are_written_and_stopped(server, tmp_path):
     ("p", "p abc", ["c", "b"], "p a"), ("p", "p abc", ["z"], "p abc")])
 def test_stop_strings_end_what_follows_the_prompt(prompt, text, stop, expected):
   assert remote._stopped(prompt, text, stop) == expected
+
+
+def test_tensorflow_is_not_needed(server, tmp_path):
+  program = ("import sys; from aigc_tf import generate; "
+             "assert not generate.main(sys.argv) and 'tensorflow' not in sys.modules")
+  subprocess.run([sys.executable, "-c", program, f"--url={server.rest}", "--model=painter",
+                  "--label=1", f"--out={tmp_path}"], cwd=ROOT, check=True)
+  assert (tmp_path / "grid.png").is_file()
 
 
 def test_labels_and_how_sure(server, capsys):

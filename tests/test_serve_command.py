@@ -1,5 +1,6 @@
 """The serve command: a server as users start it, its signals, its refusals, and the real one."""
 
+from concurrent import futures
 import contextlib
 import os
 import pathlib
@@ -9,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 import tensorflow as tf
@@ -127,8 +129,8 @@ def run_guide(path, grpc_port, rest_port):
   return len(blocks)
 
 
-def test_one_model_and_ctrl_c(tmp_path):
-  serve_models.make_half_plus_two(tmp_path, "m", 3)
+def test_one_model_and_ctrl_c_with_a_request_under_way(tmp_path):
+  serve_models.make_slow(tmp_path, "m", 3)
   port, = free_ports(1)
   with server(f"--model_base_path={tmp_path / 'm'}", "--port=0", f"--rest_api_port={port}",
               "--embedded", "--nodemo", "--num_load_threads=4",
@@ -137,11 +139,17 @@ def test_one_model_and_ctrl_c(tmp_path):
     assert "gRPC" not in ready and "demo" not in ready
     assert "warning: --num_load_threads is passed over by the embedded server" in one.lines
     with client.Client(f"http://127.0.0.1:{port}/v1/models/default") as far:
-      assert far.predict(None, {"x": [2]}, version=3)["y"].tolist() == [3.0]
-    serve_models.copy(str(tmp_path / "m" / "3"), 4)
-    one.wait_for("loaded default, version 4")
-    one.wait_for("unloaded default, version 3")
-    said, code = one.stop(signal.SIGINT)
+      assert far.predict(None, {"seed": [2], "steps": [1]}, version=3)["sample"].tolist() == [2.0]
+      serve_models.copy(str(tmp_path / "m" / "3"), 4)
+      one.wait_for("loaded default, version 4")
+      one.wait_for("unloaded default, version 3")
+      far.predict(None, {"seed": [1], "steps": [1]})
+      with futures.ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(far.predict, None, {"seed": [7], "steps": [2500]})
+        time.sleep(0.5)
+        assert not waiting.done()
+        said, code = one.stop(signal.SIGINT)
+        assert waiting.result()["sample"].tolist() == [7.0]
     assert code == 0 and "Traceback" not in said
 
 

@@ -202,6 +202,25 @@ def test_a_drawing_goes_to_the_model_and_comes_back(page):
   assert rows == [0, 0, 255, 255]
 
 
+def test_a_picture_from_a_file_is_made_to_fit(page):
+  choose(page, "pictures", "reconstruct")
+  page.run("""(async () => {
+      const large = new OffscreenCanvas(100, 50);
+      const pen = large.getContext("2d");
+      pen.fillStyle = "rgb(200, 200, 200)";
+      pen.fillRect(0, 0, 100, 50);
+      const given = new DataTransfer();
+      given.items.add(new File([await large.convertToBlob()], "grey.png", {type: "image/png"}));
+      const input = document.querySelector("input[type=file]");
+      input.files = given.files;
+      input.dispatchEvent(new Event("change"));
+    })()""")
+  page.wait_for("document.querySelector('canvas').getContext('2d')"
+                ".getImageData(0, 0, 1, 1).data[0] === 200")
+  assert press(page).startswith("1 sample in ")
+  assert '[[[[200],[200]' in page.run("document.getElementById('request').textContent")
+
+
 def test_sliders_and_numbers_that_json_lacks(page):
   choose(page, "pictures", "measure")
   assert page.run("document.querySelectorAll('.sliders input').length") == 3
