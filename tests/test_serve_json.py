@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from aigc_tf.serving import json_debug
+from aigc_tf.serving import json_doubles
 from aigc_tf.serving import json_examples
 from aigc_tf.serving import json_parse
 from aigc_tf.serving import json_tensors
@@ -63,6 +64,9 @@ SYNTAX = [
     (b'{"a": 1e}', "Miss exponent in number. at offset: 8"),
     (b'\xef\xbb\xbf{"a": nul}', "Invalid value. at offset: 12"),
     (b'{"\xff": [' + b"[" * 1500, "Invalid value. at offset: 1507"),
+    (b'{"a": "\xff', "Missing a closing quotation mark in string. at offset: 8"),
+    (b'{"a": "\xff\0"', "Missing a closing quotation mark in string. at offset: 8"),
+    (b'{"a": "\xff\\ud800\\u12"}', "Incorrect hex digit after \\u escape in string. at offset: 8"),
 ]
 
 
@@ -91,9 +95,11 @@ def test_depth_costs_no_stack():
   depth = 100_000
   value = json_parse.parse(b'{"instances": [1], "x": ' + b"[" * depth + b"]" * depth + b"}")
   assert value.find("instances") == [1]
+  depth = 5000
+  nested = json_parse.parse(b'{"signature_name":' + b"[" * depth + b"]" * depth + b"}")
+  assert message(json_tensors.signature_name, nested).endswith("must be a string value.")
   assert message(read, b'{"inputs":' + b"[" * depth + b"]" * depth + b"}", x=INT32) == (
       "tensor parsing error: x")
-  assert message(read, b'{"signature_name":' + b"[" * depth + b"]" * depth + b"}", x=INT32)
 
 
 def test_bytes_that_are_not_utf8_arrive_as_they_are():
@@ -127,8 +133,9 @@ def test_values_in_messages_are_cut():
   assert shown(b'{"a":[1, 2.50 ,[]],"b":{},"c":{"d":null}}') == (
       '{\n    "a": [1, 2.5, []],\n    "b": {},\n    "c": {\n        "d": null\n    }\n}')
   assert shown(b'{"a": [1, NaN, 2]}') == '{\n    "a": [1, '
-  assert shown(b"[1e5, 1e-7, 12e19, 1e22, -0.0]") == (
-      "[100000.0, 1e-7, 120000000000000000000.0, 1e22, -0.0]")
+  # Not the nearest digits: RapidJSON's.
+  assert shown(b"[1e5, 1e-7, 12e19, 1e22, -0.0, 18446744073709551616, 5e-324, 0.1]") == (
+      "[100000.0, 1e-7, 120000000000000000000.0, 1e22, -0.0, 18446744073709553000.0, 5e-324, 0.1]")
   long = shown(b"[" + b", ".join([b"1000"] * 1000) + b"]")
   assert long == "[" + ", ".join(["1000"] * 43)
   assert shown(b'["' + b"x" * 1000 + b'", 1]') == '["' + "x" * 1000 + '"'
@@ -243,7 +250,26 @@ def test_refused_requests(body, types, expected):
   assert message(read, body, **types) == expected
 
 
+def test_doubles_in_messages_read_back_the_same():
+  rng = np.random.default_rng(4)
+  values = rng.integers(0, 2**64 - 1, 3000, dtype=np.uint64).view(np.float64)
+  values = [*values[np.isfinite(values)].tolist(), *(2.0**i for i in range(-1074, 1024, 9))]
+  for value in values:
+    text = json_doubles.text(value)
+    assert float(text) == value
+    assert len(text.partition("e")[0].strip("-0.")) <= 18
+
+
+def test_what_only_the_slow_parser_reads_is_limited(monkeypatch):
+  monkeypatch.setattr(json_parse, "MAX_SLOW_BYTES", 3000)
+  assert "Invalid value. at offset: 3000" in message(json_parse.parse, b"[" * 3000)
+  assert "too long for what it holds" in message(json_parse.parse, b"[" * 3001)
+  assert len(json_parse.parse(b'{"a": "' + b"x" * 9000 + b'"}').find("a")) == 9000
+
+
 def test_types_that_json_cannot_hold_are_unimplemented_in_columns():
+  assert json_tensors.inputs(json_parse.parse(b'{"inputs": [[], []]}'), {"x": HALF})[1][
+      "x"].shape == (2, 0)
   with pytest.raises(status.ServingError) as caught:
     read('{"inputs": 1.5}', x=HALF)
   assert caught.value.code == status.UNIMPLEMENTED

@@ -2,6 +2,7 @@
 
 import math
 
+from aigc_tf.serving import json_doubles
 from aigc_tf.serving import json_parse
 
 LIMIT_BYTES = 256
@@ -80,21 +81,4 @@ def _scalar(value):
     return _WORDS[value]
   if isinstance(value, str):
     return quoted(value)
-  return str(value) if isinstance(value, int) else _double(value)
-
-
-def _double(value):
-  """A finite double: its shortest digits, 1.0 to 21 digits before the point, else 1e22, 1.5e-7."""
-  mantissa, _, exponent = repr(abs(value)).partition("e")
-  whole, _, fraction = mantissa.partition(".")
-  digits = (whole + fraction).lstrip("0")
-  point = len(whole) + int(exponent or 0) - (len(whole + fraction) - len(digits)) if digits else 1
-  digits = digits.rstrip("0") or "0"
-  sign = "-" if math.copysign(1, value) < 0 else ""
-  if len(digits) <= point <= 21:
-    return f"{sign}{digits}{'0' * (point - len(digits))}.0"
-  if 0 < point <= 21:
-    return f"{sign}{digits[:point]}.{digits[point:]}"
-  if -6 < point <= 0:
-    return f"{sign}0.{'0' * -point}{digits}"
-  return f"{sign}{digits[0]}{'.' if digits[1:] else ''}{digits[1:]}e{point - 1}"
+  return str(value) if isinstance(value, int) else json_doubles.text(value)

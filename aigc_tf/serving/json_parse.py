@@ -14,10 +14,10 @@ import re
 from aigc_tf.errors import UserError
 from aigc_tf.serving import status
 
-# Beyond this, what only the slow parser could read is refused: it takes about 1 s for so much.
-MAX_SLOW_BYTES = 2 << 20
+# Beyond this, what only the slow parser could read is refused: so much takes it about 2 s.
+MAX_SLOW_BYTES = 1 << 20
 _FAILURE = re.compile(r"Parse error at offset (\d+): (.*)", re.DOTALL)
-_ESCAPE = re.compile(rb"\\u([0-9a-fA-F]{4})|\\(.)|[\x00-\x1f]", re.DOTALL)
+_ESCAPE = re.compile(rb"\\u([0-9a-fA-F]{4})|\\(.?)|[\x00-\x1f]", re.DOTALL)
 _PLAIN_ESCAPES = dict(zip(b'"\\/bfnrt', b'"\\/\b\f\n\r\t', strict=True))
 _NUMBER = re.compile(rb"-?(\d+)(?:\.(\d+))?(?:[eE]\+?(\d+))?")
 _SCALAR = re.compile(rb"[-+.0-9A-Za-z]*")
@@ -29,6 +29,7 @@ ESCAPE = "Invalid escape character in string."
 HEX_ESCAPE = r"Incorrect hex digit after \u escape in string."
 INVALID = "Invalid value."
 NAME = "Missing a name for object member."
+NOT_CLOSED = "Missing a closing quotation mark in string."
 NOT_ENCODED = "Invalid encoding in string."  # newer than 1.1.0, which says ESCAPE
 NOT_SINGLE = "The document root must not be followed by other values."
 SURROGATE = "The surrogate pair in string is invalid."
@@ -192,18 +193,14 @@ def _string(text, position):
   """Returns: (str with surrogate escapes, the position behind the closing quotation mark)."""
   decode, failure = _decoder()
   match = _STRING.match(text, position)
-  token = match[0] if match else text[position:]
+  if not match:
+    _unescaped(text[position + 1:], position + 1)
+    raise _SyntaxError(NOT_CLOSED, len(text))
   try:
-    return decode(token), position + len(token)
-  except failure as error:
-    offset, message = _read_failure(error)
-    if message != SURROGATE:
-      raise _SyntaxError(ESCAPE if message == NOT_ENCODED else message,
-                         position + offset) from None
-  except UnicodeDecodeError:
-    pass
-  raw = _unescaped(token[1:-1], position + 1)
-  return raw.decode("utf-8", "surrogateescape"), position + len(token)
+    return decode(match[0]), match.end()
+  except (failure, UnicodeDecodeError):
+    raw = _unescaped(match[0][1:-1], position + 1)
+    return raw.decode("utf-8", "surrogateescape"), match.end()
 
 
 def _unescaped(content, start):
@@ -214,16 +211,27 @@ def _unescaped(content, start):
       continue  # the second half of a pair
     pieces.append(content[position:match.start()])
     position = match.end()
-    if match[1] is None:
-      if match[2] is None or match[2][0] not in _PLAIN_ESCAPES:
-        raise _SyntaxError(HEX_ESCAPE if match[2] == b"u" else ESCAPE, start + match.start())
+    if match[1]:
+      code, position = _code_point(content, int(match[1], 16), position, start + match.start())
+      pieces.append(chr(code).encode("utf-8", "surrogatepass"))
+    elif match[2] and match[2][0] in _PLAIN_ESCAPES:
       pieces.append(bytes([_PLAIN_ESCAPES[match[2][0]]]))
-      continue
-    code = int(match[1], 16)
-    if 0xD800 <= code <= 0xDBFF:
-      low = re.compile(rb"\\u([dD][c-fC-F][0-9a-fA-F]{2})").match(content, position)
-      if not low:
-        raise _SyntaxError(SURROGATE, start + match.start())
-      code, position = 0x10000 + (code - 0xD800 << 10) + int(low[1], 16) - 0xDC00, low.end()
-    pieces.append(chr(code).encode("utf-8", "surrogatepass"))
+    else:
+      wrong = {b"\0": NOT_CLOSED, b"\\u": HEX_ESCAPE}.get(match[0], ESCAPE)
+      raise _SyntaxError(wrong, start + match.start())
   return b"".join(pieces) + content[position:]
+
+
+def _code_point(content, code, position, offset):
+  """Returns: (int code point, position behind its second half, if it has one)."""
+  if not 0xD800 <= code <= 0xDBFF:
+    return code, position
+  second = _ESCAPE.match(content, position)
+  if not second or second[0][:2] != b"\\u":
+    raise _SyntaxError(SURROGATE, offset)
+  if not second[1]:
+    raise _SyntaxError(HEX_ESCAPE, offset)
+  low = int(second[1], 16)
+  if not 0xDC00 <= low <= 0xDFFF:
+    raise _SyntaxError(SURROGATE, offset)
+  return 0x10000 + (code - 0xD800 << 10) + low - 0xDC00, second.end()

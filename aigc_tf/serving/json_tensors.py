@@ -14,6 +14,7 @@ import math
 import re
 
 import numpy as np
+import tensorflow as tf
 
 from aigc_tf.serving import json_debug
 from aigc_tf.serving import json_parse
@@ -332,8 +333,10 @@ def _type_name(kind):
 
 def _made(values, kind, shape, name):
   """Returns: np.ndarray of the first values: a key given twice in a row gives more than needed."""
-  if len(shape) > MAX_RANK or kind not in ARRAYS:
+  if len(shape) > MAX_RANK:
     raise _error(f"tensor parsing error: {name}")
+  if kind not in ARRAYS:  # without values any type will do
+    return np.zeros(shape, tf.as_dtype(kind).as_numpy_dtype)
   return _flat(values[:math.prod(shape)], kind).reshape(shape)
 
 
