@@ -10,6 +10,7 @@ import math
 import time
 
 from absl import logging
+import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 
@@ -84,6 +85,7 @@ class Servable:
       raise status.ServingError(status.INVALID_ARGUMENT, status.text(error.object)) from error
     except Exception as error:
       raise status.from_exception(error) from error
+    values = [_array(value) for value in values]
     return values if order is None else [values[i] for i in order]
 
   def _prepare(self, key, outputs):
@@ -125,6 +127,13 @@ class Servable:
       session.close()
       del session
       gc.collect()  # a graph of TensorFlow is full of cycles
+
+
+def _array(value):
+  """Of rank 0 TensorFlow gives a string as bytes, a number as a NumPy scalar."""
+  if isinstance(value, np.ndarray):
+    return value
+  return np.array(value, object if isinstance(value, bytes) else None)
 
 
 def _executor(session):
