@@ -213,7 +213,7 @@ class _REST:
     kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
     self._new = lambda: kind(host, port, timeout=timeout_seconds)
     self._prefix, self._timeout_seconds = prefix, timeout_seconds
-    self._idle: list[http.client.HTTPConnection] = []
+    self._idle = []
 
   def close(self):
     while self._idle:
