@@ -112,6 +112,14 @@ def test_one_connection_carries_many_requests(server):
       assert ask(client, "OPTIONS", "/v1/models/half", headers={"Origin": "http://a"}) == (200, b"")
 
 
+def test_a_query_is_part_of_the_path(server):
+  with connection(server) as client:
+    assert ask(client, "GET", "/v1/models/half?x=1") == (
+        404, b'{\n    "error": "Could not find any versions of model half?x=1"\n}')
+    assert ask(client, "POST", f"{PREDICT}?x=1", BODY) == (
+        400, b'{\n    "error": "Malformed request: POST /v1/models/half:predict?x=1"\n}')
+
+
 @pytest.mark.parametrize("content_type", [
     "text/plain", "application/x-www-form-urlencoded", "", "application/json"])
 def test_content_type_does_not_matter(server, content_type):
