@@ -8,6 +8,7 @@ A voice is exported with Griffin-Lim, or with the vocoder that --vocoder names.
 """
 
 import os
+import shlex
 import sys
 
 from absl import flags
@@ -40,7 +41,9 @@ def run(values):
     extra["vocoder"] = runs.describe(values.vocoder).name
   path = savedmodel.export(model, values.out, name, values.version, extra)
   _report(path, savedmodel.read_manifest(path))
-  print(f"next: {deployment.command(values.out)}")
+  config = os.path.join(os.path.abspath(values.out), "models.config")
+  print(f"next: python -m aigc_tf.serve {shlex.quote(f'--model_config_file={config}')}\n"
+        f"  or: {deployment.command(values.out)}")
 
 
 def _report(path, manifest):

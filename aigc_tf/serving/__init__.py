@@ -1,1 +1,1 @@
-"""Exports that TF Serving loads: SavedModel, audit, verification, warm-up, deployment files."""
+"""Exports that TF Serving loads, a server that answers as TF Serving does, and a client of both."""
