@@ -30,7 +30,7 @@ def test_export_command(trained, tmp_path, capsys):
   assert lines[0].startswith(f"exported to {path} (")
   assert ("  serving_default: seed int64[-1] -> "
           "image uint8[-1,28,28,1], image_bytes string[-1]") in lines
-  assert lines[-2] == "verified by the C API with 1, 2, 7 and 0 rows"
+  assert lines[-3] == "verified by the C API with 1, 2, 7 and 0 rows"
   assert lines[-2].startswith("next: python -m aigc_tf.serve --model_config_file=")
   assert lines[-1].startswith("  or: tensorflow_model_server ")
   assert savedmodel.read_manifest(path)["recipe"] == "dcgan_mnist:tiny"
