@@ -14,7 +14,15 @@ import sys
 import time
 import types
 
+from google.protobuf import text_format
 import tensorflow as tf
+from tensorflow_serving.apis import classification_pb2
+from tensorflow_serving.apis import get_model_metadata_pb2
+from tensorflow_serving.apis import get_model_status_pb2
+from tensorflow_serving.apis import inference_pb2
+from tensorflow_serving.apis import model_management_pb2
+from tensorflow_serving.apis import predict_pb2
+from tensorflow_serving.apis import regression_pb2
 
 from tests import serve_models
 
@@ -24,6 +32,21 @@ TYPES = (tf.float32, tf.float64, tf.float16, tf.int8, tf.int16, tf.int32, tf.int
 TEXTS, FLOATS = tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.float32)
 WAIT_SECONDS = 120
 METRICS_PATH = "/monitoring/prometheus/metrics"
+
+# Name of a call: request, response.
+CALLS = {
+    "Predict": (predict_pb2.PredictRequest, predict_pb2.PredictResponse),
+    "Classify": (classification_pb2.ClassificationRequest,
+                 classification_pb2.ClassificationResponse),
+    "Regress": (regression_pb2.RegressionRequest, regression_pb2.RegressionResponse),
+    "MultiInference": (inference_pb2.MultiInferenceRequest, inference_pb2.MultiInferenceResponse),
+    "GetModelMetadata": (get_model_metadata_pb2.GetModelMetadataRequest,
+                         get_model_metadata_pb2.GetModelMetadataResponse),
+    "GetModelStatus": (get_model_status_pb2.GetModelStatusRequest,
+                       get_model_status_pb2.GetModelStatusResponse),
+    "HandleReloadConfigRequest": (model_management_pb2.ReloadConfigRequest,
+                                  model_management_pb2.ReloadConfigResponse)}
+SERVICES = {"GetModelStatus": "ModelService", "HandleReloadConfigRequest": "ModelService"}
 
 
 def same(spec):
@@ -116,7 +139,8 @@ def serving(root, *flags):
         [sys.executable, "-m", "aigc_tf.serve", "--embedded", f"--port={grpc_port}",
          f"--rest_api_port={rest_port}", f"--model_config_file={root / 'models.config'}",
          f"--monitoring_config_file={root / 'monitoring.config'}",
-         "--tensorflow_session_parallelism=1", "--allow_version_labels_for_unavailable_models", *flags],
+         "--tensorflow_session_parallelism=1", "--allow_version_labels_for_unavailable_models",
+         *flags],
         cwd=ROOT, stdout=out, stderr=subprocess.STDOUT, env={**os.environ, "PATH": ""})
   try:
     wait(process, said)
@@ -159,3 +183,42 @@ class Rest:
     answer = json.loads(text)
     assert list(answer) == ["error"], text
     return status, answer["error"]
+
+
+def message(name, text):
+  """Returns: the request of this call that is written in the text."""
+  return text_format.Parse(text, CALLS[name][0]())
+
+
+def call(channel, name, request, timeout=30, **options):
+  """request: in text format, a message, or bytes as they are.  Returns: the response."""
+  answer = CALLS[name][1]
+  if isinstance(request, str):
+    request = message(name, request)
+  if not isinstance(request, bytes):
+    request = request.SerializeToString()
+  service = SERVICES.get(name, "PredictionService")
+  function = channel.unary_unary(
+      f"/tensorflow.serving.{service}/{name}", response_deserializer=answer.FromString)
+  return function(request, timeout, **options)
+
+
+def mutated(body, generator):
+  """A few seeded changes of a request.  body: bytes.  Returns: bytes."""
+  body = bytearray(body)
+  for _ in range(generator.randint(1, 4)):
+    start = generator.randrange(len(body) + 1)
+    end = min(len(body), start + generator.choice((1, 1, 2, 5, 20)))
+    change = generator.randrange(5)
+    if change == 0:
+      body[start:end] = generator.randbytes(end - start)
+    elif change == 1:
+      del body[start:end]
+    elif change == 2:
+      body[start:start] = body[start:end] * generator.choice((1, 2, 30))
+    elif change == 3:
+      body[start:start] = generator.choice(
+          (b"[", b"{", b'"', b"\\u", b"\xff", b"\0", b"-", b"1e400", b"null", b"\x7f" * 9))
+    elif start < len(body):
+      body[start] ^= 1 << generator.randrange(8)
+  return bytes(body)

@@ -155,7 +155,8 @@ def test_bytes_of_outputs(rest, body, lines):
 def test_several_outputs(rest):
   """Objects in rows, lists in columns; members in any order."""
   rows = '[{"a": 1, "b": 2}, {"b": 3, "a": 0.5}]'
-  text = rest.ask("POST", f"{KINDS}:predict", f'{{"signature_name": "two", "instances": {rows}}}')[2]
+  text = rest.ask("POST", f"{KINDS}:predict",
+                  f'{{"signature_name": "two", "instances": {rows}}}')[2]
   assert json.loads(text) == {"predictions": [
       {"total": 3.0, "name": "2", "name_bytes": {"b64": "Mg=="}},
       {"total": 3.5, "name": "3", "name_bytes": {"b64": "Mw=="}}]}
