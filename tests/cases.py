@@ -128,4 +128,9 @@ CASES = (
          {"width": 8, "rates": (2, 2), "block_kernels": (3,), "dilations": (1, 3)},
          {"g_lr": 2e-3, "d_lr": 2e-3, "periods": (2,), "period_width": 1, "spectrogram_width": 2},
          ("g_loss", "mel_loss", "stft_loss", "d_loss")),
+    Case("hifigan_source", "hifigan", speech_cases.VOCODER,
+         {"width": 8, "rates": (2, 2), "block_kernels": (3,), "dilations": (1,),
+          "source_iterations": 2},
+         {"g_lr": 2e-3, "d_lr": 2e-3, "periods": (2,), "period_width": 1, "spectrogram_width": 2},
+         ("g_loss", "mel_loss", "stft_loss", "d_loss")),
 )

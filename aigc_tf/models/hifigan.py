@@ -13,6 +13,10 @@ Differs from the paper:
     and with a stride from the first layer on, instead of those of several scales.
   - The multi-resolution STFT loss (arXiv:1910.11480) beside the mel loss, on its own until
     `adversarial_from_step`: the discriminators cost nothing until then.
+  - With `source_iterations` the generator does not begin from nothing: it hears the wave that so
+    many iterations of Griffin-Lim make of the mel, at each of its rates, and adds to it. That wave
+    has the pitch already, which takes most of the training otherwise; neural source filters
+    (arXiv:1904.12088) hear a sine for the same reason.
   - No weight normalisation. Discriminators are no part of what is saved: `compile` makes them.
 
 Axes: B batch, S samples, T frames, M mel bins, F frequencies, D width.
@@ -38,6 +42,7 @@ HEADS = ("istft", "wave")
 SLOPE = 0.1  # of the leaky rectifiers, section 2.2
 OVERLAP = 4  # windows of the head's transform over each sample
 MAX_LOG_MAGNITUDE = 4.6  # 100: no untrained or misled head makes the wave infinite
+SOURCE_LOG_MAGNITUDE = -5.0  # of what an untrained head adds to the source: nearly nothing
 PREVIEWED = 4
 
 # --- losses
@@ -99,10 +104,17 @@ class ResidualBlock(layers.Layer):
 
 
 class Stage(layers.Layer):
-  """A transposed convolution, then the mean of residual blocks (section 2.2)."""
+  """A transposed convolution, then the mean of residual blocks (section 2.2).
 
-  def __init__(self, in_width, width, rate, block_kernels, dilations, is_double, name):
+  source_stride: samples of the source wave at each place, 0: there is none.
+  """
+
+  def __init__(self, in_width, width, rate, block_kernels, dilations, is_double, source_stride,
+               name):
     super().__init__(name=name)
+    self.hear = None
+    if source_stride:
+      self.hear = convolution(1, width, 4 * source_stride, "hear", strides=source_stride)
     # The stride divides the kernel: each output sees as many inputs, so no tone of its own.
     self.up = layers.Conv1DTranspose(width, 2 * rate, rate, "same", name="up")
     self.up.build((None, None, in_width))
@@ -110,8 +122,10 @@ class Stage(layers.Layer):
                    for i, kernel in enumerate(block_kernels)]
     self.built = True
 
-  def call(self, x, keep_before=None, keep=None):
+  def call(self, x, keep_before=None, keep=None, source=None):
     x = self.up(masked(leaky(x), keep_before))
+    if self.hear is not None:
+      x = x + self.hear(source)
     return sum(block(x, keep) for block in self.blocks) / len(self.blocks)
 
 
@@ -119,19 +133,24 @@ class Stage(layers.Layer):
 
 
 class Generator(layers.Layer):
-  """f32[B, T, M], silence 0 -> f32[B, T * (all rates), outputs].  Figure 1, left."""
+  """f32[B, T, M], silence 0 -> f32[B, T * (all rates), outputs].  Figure 1, left.
 
-  def __init__(self, *, num_mels, outputs, width, rates, block_kernels, dilations, is_double):
+  source_hop: samples a frame of the source wave, 0: there is none.
+  """
+
+  def __init__(self, *, num_mels, outputs, width, rates, block_kernels, dilations, is_double,
+               source_hop):
     super().__init__(name="generator")
     self.rates = rates
     self.first = convolution(num_mels, width, 7, "first")
     self.stages = [Stage(width >> i, width >> (i + 1), rate, block_kernels, dilations, is_double,
-                         f"stage_{i}") for i, rate in enumerate(rates)]
+                         source_hop // math.prod(rates[:i + 1]), f"stage_{i}")
+                   for i, rate in enumerate(rates)]
     self.last = convolution(width >> len(rates), outputs, 7, "last", dtype="float32")
     self.built = True
 
-  def call(self, x, length=None):
-    """length: i32[B] frames, None if all count."""
+  def call(self, x, length=None, source=None):
+    """length: i32[B] frames, None if all count.  source: f32[B, S, 1], 0 behind a row's end."""
     frames, scale = tf.shape(x)[1], 1
 
     def keep():
@@ -144,7 +163,7 @@ class Generator(layers.Layer):
     for rate, stage in zip(self.rates, self.stages):
       scale *= rate
       after = keep()
-      x = stage(x, before, after)
+      x = stage(x, before, after, source)
       before = after
     return self.last(masked(leaky(x), before))
 
@@ -158,6 +177,7 @@ class HiFiGAN(keras.Model):
   spec: dict with audio.  width: channels at the rate of frames; each stage halves them.
   rates: of the stages. Their product is the hop with head "wave", or divides it with head "istft".
   block_kernels, dilations: of the residual blocks.  is_double: two convolutions for each dilation.
+  source_iterations: of Griffin-Lim, whose wave the generator adds to; 0: it begins from nothing.
   """
 
   held_out_scalars = ("mel_loss", "stft_loss")
@@ -165,17 +185,19 @@ class HiFiGAN(keras.Model):
   # --- networks
 
   def __init__(self, *, spec, width=256, rates=(8, 4), block_kernels=(3, 7, 11),
-               dilations=(1, 3, 5), is_double=False, head="istft"):
+               dilations=(1, 3, 5), is_double=False, head="istft", source_iterations=0):
     super().__init__()
     self.spec, self.audio = spec, spectral.from_spec(spec["audio"])
     self.head_audio = _head_audio(self.audio, width, rates, head)
+    self.source_iterations = source_iterations
     # Of the STFT loss and of the discriminators.
     sizes = (self.audio.fft_size, self.audio.fft_size // 2, self.audio.fft_size // 4)
     self.resolutions = [_window_of(self.audio, size, OVERLAP) for size in sizes]
     self.generator = Generator(
         num_mels=self.audio.num_mels, width=width, rates=rates, block_kernels=block_kernels,
         outputs=2 * self.head_audio.num_frequencies if self.head_audio else 1,
-        dilations=dilations, is_double=is_double)
+        dilations=dilations, is_double=is_double,
+        source_hop=self.audio.hop_samples if source_iterations else 0)
     self.built = True
 
   @property
@@ -186,16 +208,21 @@ class HiFiGAN(keras.Model):
 
   def decode(self, mel, length=None):
     """mel: f32[B, T, M] natural log.  length: i32[B] frames.  Returns: f32[B, T * hop]."""
-    audio = self.audio
     # Silence becomes 0, as what convolutions see beyond the ends.
-    raw = self.generator((mel - audio.log_silence) / 4.0, length)
-    if not self.head_audio:
-      return ops.tanh(raw[..., 0])
-    return self._to_wave(raw, length)
+    heard = (mel - self.audio.log_silence) / 4.0
+    if not self.source_iterations:
+      return self._to_wave(self.generator(heard, length), length)
+    source = tf.stop_gradient(spectral.mel_to_wave(
+        mel, self.audio, self.source_iterations, length))
+    return source + self._to_wave(self.generator(heard, length, source[..., None]), length)
 
   def _to_wave(self, raw, length):
-    """Section 2.2 of arXiv:2203.02395.  raw: f32[B, T', 2 F].  Returns: f32[B, S]."""
+    """Section 2.2 of arXiv:2203.02395.  raw: f32[B, T, 2 F] or f32[B, S, 1]; returns f32[B, S]."""
+    if not self.head_audio:
+      return ops.tanh(raw[..., 0])
     raw_magnitude, angle = tf.split(raw, 2, axis=-1)
+    if self.source_iterations:
+      raw_magnitude += SOURCE_LOG_MAGNITUDE
     magnitude = tf.exp(tf.minimum(raw_magnitude, MAX_LOG_MAGNITUDE))
     if length is not None:
       steps = self.audio.hop_samples // self.head_audio.hop_samples

@@ -278,9 +278,18 @@ def griffin_lim(magnitude, audio, iterations=32, momentum=0.99):
   return _without_sides(_synthesis(magnitude, phase, audio), audio)
 
 
-def mel_to_wave(mel, audio):
-  """mel: f32[B, T, M].  Returns: f32[B, T * hop], by Griffin-Lim."""
-  return griffin_lim(magnitude_from_mel(mel, audio), audio)
+def mel_to_wave(mel, audio, iterations=32, length=None):
+  """By Griffin-Lim.
+
+  mel: f32[B, T, M].  length: i32[B] frames, the rest of a row means nothing; None: all count.
+  Returns: f32[B, T * hop], 0 behind a row's end.
+  """
+  if length is None:
+    return griffin_lim(magnitude_from_mel(mel, audio), audio, iterations)
+  known = tf.sequence_mask(length, tf.shape(mel)[1], tf.float32)[..., None]
+  magnitude = magnitude_from_mel(tf.where(known > 0, mel, audio.log_silence), audio) * known
+  wave = griffin_lim(magnitude, audio, iterations)
+  return wave * tf.sequence_mask(length * audio.hop_samples, tf.shape(wave)[1], tf.float32)
 
 
 def _synthesis(magnitude, phase, audio):
