@@ -14,7 +14,7 @@ def get_config():
       "seed": 0,
       "data": {
           "modality": "speech", "name": "asterisk_en", "split": "train",
-          "task": "text_to_speech", "language": "en", "symbols": "characters", "batch_size": 32,
+          "task": "text_to_speech", "language": "en", "symbols": "characters", "batch_size": 16,
           "audio": {"sample_rate_hz": 16000, "window_samples": 1024, "hop_samples": 256,
                     "fft_size": 1024, "num_mels": 80, "lowest_hz": 0.0, "highest_hz": 8000.0,
                     "mel_scale": "slaney", "log_floor": 1e-5},
@@ -25,10 +25,10 @@ def get_config():
                 "prenet_dim": 128, "postnet_dim": 96, "postnet_depth": 5, "reduction": 3,
                 "first_reduction": 0, "dropout": 0.1, "prenet_dropout": 0.5, "kernel_size": 5,
                 "attention_window": 4},
-      "compile": {"lr": 5e-4, "warmup_steps": 100, "decay_steps": 2000, "weight_decay": 1e-6,
-                  "stop_weight": 8.0, "guided_weight": 1.0, "guided_steps": 1000,
-                  "reduction_steps": 0, "aligned_by_step": 500},
-      "train": {"init_from": "tacotron2_flite", "steps": 2000, "clip_norm": 1.0,
+      "compile": {"lr": 5e-4, "warmup_steps": 100, "decay_steps": 1500, "weight_decay": 1e-6,
+                  "stop_weight": 8.0, "guided_weight": 1.0, "guided_steps": 500,
+                  "reduction_steps": 0, "aligned_by_step": 300},
+      "train": {"init_from": "tacotron2_flite", "steps": 1500, "clip_norm": 1.0,
                 "preview_every": 500, "evaluate_every": 500},
       "evaluate": {"num": 100, "metric": "test_loss", "mode": "min"},
   })

@@ -14,7 +14,7 @@ def get_config():
       "seed": 0,
       "data": {
           "modality": "speech", "name": "espeak_zh", "split": "train",
-          "task": "text_to_speech", "language": "zh", "symbols": "pinyin", "batch_size": 32,
+          "task": "text_to_speech", "language": "zh", "symbols": "pinyin", "batch_size": 16,
           "audio": {"sample_rate_hz": 16000, "window_samples": 1024, "hop_samples": 256,
                     "fft_size": 1024, "num_mels": 80, "lowest_hz": 0.0, "highest_hz": 8000.0,
                     "mel_scale": "slaney", "log_floor": 1e-5},
@@ -26,9 +26,9 @@ def get_config():
                 "first_reduction": 0, "dropout": 0.1, "prenet_dropout": 0.5, "kernel_size": 5,
                 "attention_window": 4},
       "compile": {"lr": 1e-3, "warmup_steps": 100, "decay_steps": 6000, "weight_decay": 1e-6,
-                  "stop_weight": 8.0, "guided_weight": 1.0, "guided_steps": 4000,
+                  "stop_weight": 8.0, "guided_weight": 1.0, "guided_steps": 2500,
                   "reduction_steps": 0, "aligned_by_step": 2000},
-      "train": {"steps": 6000, "clip_norm": 1.0, "preview_every": 500, "evaluate_every": 1000},
+      "train": {"steps": 6000, "clip_norm": 1.0, "preview_every": 1000, "evaluate_every": 2000},
       "evaluate": {"num": 100, "metric": "test_loss", "mode": "min"},
   })
 
