@@ -155,6 +155,21 @@ def test_griffin_lim_is_as_near_as_librosa():
   assert distance(ours) < distance(np.pad(theirs, (0, ours.size - theirs.size)))
 
 
+def test_matching_a_mel_repairs_loudness_and_keeps_phases():
+  wave = speech_like(AUDIO)
+  mel = spectral.log_mel(wave, AUDIO)
+  np.testing.assert_allclose(spectral.match_mel(wave, mel, AUDIO, 3)[:, 512:-512],
+                             wave[:, 512:-512], atol=1e-4)
+  louder = spectral.log_mel(2.0 * wave, AUDIO)
+  np.testing.assert_allclose(spectral.match_mel(wave, louder, AUDIO, 3)[:, 1024:-1024],
+                             2.0 * wave[:, 1024:-1024], atol=2e-3)
+  filtered = wave[:, 1:] - 0.9 * wave[:, :-1]
+  filtered = tf.pad(filtered, [[0, 0], [0, 1]])
+  before, after = (float(tf.reduce_mean(tf.abs(spectral.log_mel(x, AUDIO) - mel)))
+                   for x in (filtered, spectral.match_mel(filtered, mel, AUDIO, 4)))
+  assert after < 0.1 * before
+
+
 def test_silent_frames_behind_a_row_do_not_change_it():
   mel = spectral.log_mel(speech_like(AUDIO), AUDIO).numpy()
   count = mel.shape[1]

@@ -13,10 +13,10 @@ Differs from the paper:
     and with a stride from the first layer on, instead of those of several scales.
   - The multi-resolution STFT loss (arXiv:1910.11480) beside the mel loss, on its own until
     `adversarial_from_step`: the discriminators cost nothing until then.
-  - With `source_iterations` the generator does not begin from nothing: it hears the wave that so
-    many iterations of Griffin-Lim make of the mel, at each of its rates, and adds to it. That wave
-    has the pitch already, which takes most of the training otherwise; neural source filters
-    (arXiv:1904.12088) hear a sine for the same reason.
+  - With `source_iterations` the generator hears the wave that so many iterations of Griffin-Lim
+    make of the mel, and adds to it: pitch, which takes most of the training otherwise, is there
+    already. Neural source filters (arXiv:1904.12088) hear a sine for the same reason.
+  - What is generated is turned up and down to the given mel (`spectral.match_mel`).
   - No weight normalisation. Discriminators are no part of what is saved: `compile` makes them.
 
 Axes: B batch, S samples, T frames, M mel bins, F frequencies, D width.
@@ -42,6 +42,7 @@ HEADS = ("istft", "wave")
 SLOPE = 0.1  # of the leaky rectifiers, section 2.2
 OVERLAP = 4  # windows of the head's transform over each sample
 MAX_LOG_MAGNITUDE = 4.6  # 100: no untrained or misled head makes the wave infinite
+CORRECTIONS = 4  # of a generated wave's mel spectrogram
 SOURCE_LOG_MAGNITUDE = -5.0  # of what an untrained head adds to the source: nearly nothing
 PREVIEWED = 4
 
@@ -329,11 +330,13 @@ class HiFiGAN(keras.Model):
     row is padding; None: all count.  Returns: {"wave": f32[B, T * hop] in [-1, 1]}, 0 behind a row.
     """
     del seed
-    wave = tf.clip_by_value(self.decode(mel, length), -1.0, 1.0)
+    is_sample = 1.0
     if length is not None:
-      samples = length * self.audio.hop_samples
-      wave *= tf.sequence_mask(samples, tf.shape(wave)[1], tf.float32)
-    return {"wave": wave}
+      samples = tf.shape(mel)[1] * self.audio.hop_samples
+      is_sample = tf.sequence_mask(length * self.audio.hop_samples, samples, tf.float32)
+    wave = spectral.match_mel(
+        self.decode(mel, length) * is_sample, mel, self.audio, CORRECTIONS, length)
+    return {"wave": tf.clip_by_value(wave, -1.0, 1.0) * is_sample}
 
   def reconstruct(self, wave):
     """wave: f32[B, S].  Returns: {"wave": f32[B, S // hop * hop]}, from its own mel spectrogram."""

@@ -23,6 +23,7 @@ from aigc_tf.errors import UserError
 MEL_SCALES = ("slaney", "htk")
 _INVERSE_STEPS = 16  # of the non-negative inverse of the mel filters: 5 % become 1 % of error
 _PEAK_REACH = 4  # frequencies around a peak that turn with it: the width of a tone under Hann
+_MOST_TURN = 2.0  # nats at once: a wrong phase that cancels a bin is no reason to shout
 _TINY = 1e-12
 
 
@@ -268,14 +269,15 @@ def griffin_lim(magnitude, audio, iterations=32, momentum=0.99):
   slow = tf.constant(momentum / (1 + momentum), tf.complex64)
 
   def step(phase, before):
-    wave = _synthesis(magnitude, phase, audio)
+    wave = _synthesis(tf.cast(magnitude, tf.complex64) * phase, audio)
     rebuilt = _frames_to_spectra(wave, audio)
     rebuilt.set_shape(before.shape)
     ahead = rebuilt - slow * before
     return ahead / tf.cast(tf.abs(ahead) + _TINY, tf.complex64), rebuilt
   phase, _ = tf.while_loop(
       lambda *_: True, step, (phase, tf.zeros_like(phase)), maximum_iterations=iterations)
-  return _without_sides(_synthesis(magnitude, phase, audio), audio)
+  spectra = tf.cast(magnitude, tf.complex64) * phase
+  return _without_sides(_synthesis(spectra, audio), audio)
 
 
 def mel_to_wave(mel, audio, iterations=32, length=None):
@@ -292,13 +294,37 @@ def mel_to_wave(mel, audio, iterations=32, length=None):
   return wave * tf.sequence_mask(length * audio.hop_samples, tf.shape(wave)[1], tf.float32)
 
 
-def _synthesis(magnitude, phase, audio):
+def match_mel(wave, mel, audio, iterations, length=None):
+  """Turns the frequencies of each frame up or down until a wave has nearly this mel spectrogram.
+
+  A frequency follows the mel bins it belongs to, by the errors in their logarithms; phases stay.
+  wave: f32[B, T * hop], 0 behind a row's end.  mel: f32[B, T, M].  iterations: int.
+  length: i32[B] frames, None: all count.  Returns: f32[B, T * hop].
+  """
+  filters = mel_filters(audio)
+  share = tf.constant((filters / np.maximum(filters.sum(axis=1, keepdims=True), _TINY)).T)
+  side = (audio.fft_size - audio.hop_samples) // 2
+  known = is_sample = 1.0
+  if length is not None:
+    known = tf.sequence_mask(length, tf.shape(mel)[1], tf.float32)[..., None]
+    is_sample = tf.sequence_mask(length * audio.hop_samples, tf.shape(wave)[1], tf.float32)
+  for _ in range(iterations):
+    spectra = _frames_to_spectra(tf.pad(wave, [[0, 0], [side, side]]), audio)
+    found = tf.math.log(tf.maximum(tf.tensordot(tf.abs(spectra), filters, 1), audio.log_floor))
+    turn = tf.exp(tf.clip_by_value(mel - found, -_MOST_TURN, _MOST_TURN)) - 1.0
+    turn = tf.tensordot(turn * known, share, 1)
+    # What is added is 0 where nothing is to be turned: the ends of a row do not fade.
+    change = _synthesis(spectra * tf.cast(turn, tf.complex64), audio)
+    wave += _without_sides(change, audio) * is_sample
+  return wave
+
+
+def _synthesis(spectra, audio):
   # The inverse for a signal with frames of silence around, hence with the weight of endless frames:
   # it repeats each hop. Returns f32[B, (T - 1) * hop + fft_size].
   hop = audio.hop_samples
   squares = np.pad(_window(audio)**2, (0, -audio.fft_size % hop)).reshape(-1, hop).sum(axis=0)
   weight = tf.constant(np.resize(squares, audio.fft_size))
-  spectra = tf.complex(magnitude, tf.zeros_like(magnitude)) * phase
   return _overlap_add(_windowed(tf.signal.irfft(spectra), audio) / weight, audio)
 
 
