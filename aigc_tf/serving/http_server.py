@@ -149,12 +149,6 @@ class _Refused(Exception):
   """A request that does not reach the API: HTTP status, message."""
 
 
-def _asked(scope):
-  """Returns: bytes, the path; in the API with the query, which TF Serving takes for part of it."""
-  path, query = scope["raw_path"], scope["query_string"]
-  return path + b"?" + query if query and rest_api.API.fullmatch(path) else path
-
-
 class _Application:
   """The ASGI callable."""
 
@@ -170,7 +164,7 @@ class _Application:
       if body is None:
         return  # the client has gone
       code, answer_headers, answer = await asyncio.get_running_loop().run_in_executor(
-          self._pool, self._answer, scope["method"], _asked(scope), headers, body)
+          self._pool, self._answer, scope["method"], scope["raw_path"], headers, body)
     except _Refused as error:
       code, message = error.args
       answer_headers, answer = [JSON, CLOSE], json_outputs.error(message)

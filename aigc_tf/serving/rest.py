@@ -62,8 +62,8 @@ class Rest:
   def handle(self, method, raw_path, headers, body):
     """Answers one request; never raises.
 
-    method: str.  raw_path: bytes, percent-encoded, with the query only below /v1/.  headers:
-    {lower-case bytes: bytes}.  body: bytes, not compressed.
+    method: str.  raw_path: bytes, percent-encoded, without a query, which means nothing here.
+    headers: {lower-case bytes: bytes}.  body: bytes, not compressed.
 
     Returns: (int status, list of (bytes, bytes) headers, bytes body).
     """
