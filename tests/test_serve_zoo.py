@@ -12,7 +12,6 @@ import tensorflow as tf
 import aigc_tf
 from aigc_tf.serving import client
 from aigc_tf.serving import http_server
-from aigc_tf.serving import manager as managers
 from aigc_tf.serving import monitoring as metrics
 from aigc_tf.serving import rest
 from aigc_tf.serving import runner
