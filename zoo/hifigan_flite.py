@@ -1,7 +1,9 @@
 """A vocoder for synthetic English voices: HiFi-GAN, arXiv:2010.05646, with an inverse-STFT head.
 
 Run:     python -m aigc_tf.train --recipe=hifigan_flite
-Expect:  not measured
+Expect:  mel distance 0.0955 nats (Griffin-Lim 0.115), MCD 0.644 dB (0.847), DNSMOS 2.35 (2.27; the
+         recordings 3.01) on 100 clips not trained on; one run, 43 minutes on 2 busy CPU cores,
+         2026-11-22
 Data:    flite_en/all, sentences of the English text sets spoken by flite's four voices (Debian's
          flite, BSD-like licence), synthetic and deterministic, 16 kHz
 """
