@@ -77,7 +77,8 @@ def latencies(root, name, path, calls):
   from aigc_tf.serving import servable as servables
   servable = servables.load(name, 1, path)
   inputs = {"seed": np.array([1])}
-  ways = {"the session": lambda: servable.run("serving_default", inputs, ("image_bytes",))}
+  outputs = tuple(servable.signatures["serving_default"].outputs)
+  ways = {"the session": lambda: servable.run("serving_default", inputs, outputs)}
   with server(root) as (_, grpc_url, rest_url), client.Client(grpc_url) as by_grpc, (
       client.Client(rest_url)) as by_rest:
     ways |= {"gRPC": lambda: by_grpc.predict(name, inputs),
@@ -101,15 +102,18 @@ def joined(root, name, repeats):
   """Requests a second with batching and without, in alternated rounds."""
   flags = ("--enable_batching", "--enable_per_model_batching_parameters",
            f"--batching_parameters_file={root}/batching.config")
-  with server(root) as (_, plain, _), server(root, *flags) as (_, batched, _):
-    found = {"with batching": [], "without": []}
+  with server(root, *flags) as batched, server(root) as plain:
+    found, used = {"with batching": [], "without": []}, {}
     for _ in range(repeats):
-      for way, url in (("with batching", batched), ("without", plain)):
+      for way, (process, url, _) in (("with batching", batched), ("without", plain)):
+        before = cpu_seconds(process.pid)
         done, failed = hammer(url, name, CLIENTS, 4.0)
         found[way].append(done / 4.0)
+        used[way] = (cpu_seconds(process.pid) - before) / max(done, 1)
         if failed:
           print(f"  {way}: {failed} requests failed")
-  print(f"{name}: {CLIENTS} clients by gRPC, one row a request")
+  print(f"{name}: {CLIENTS} clients by gRPC, one row a request; the server's own CPU: "
+        + ", ".join(f"{1000 * seconds:.2f} ms a request {way}" for way, seconds in used.items()))
   rounds.report(found, "requests")
 
 
@@ -172,6 +176,12 @@ def swap(folder, stop):
     else:
       shutil.copytree(folder / "1", folder / ".coming")
       (folder / ".coming").rename(folder / "2")
+
+
+def cpu_seconds(pid):
+  """User and system time of a process so far."""
+  fields = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+  return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def resident_mb(pid):
