@@ -145,7 +145,7 @@ def test_one_model_and_ctrl_c_with_a_request_under_way(tmp_path):
       one.wait_for("unloaded default, version 3")
       far.predict(None, {"seed": [1], "steps": [1]})
       with futures.ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(far.predict, None, {"seed": [7], "steps": [2500]})
+        waiting = pool.submit(far.predict, None, {"seed": [7], "steps": [15_000]})
         time.sleep(0.5)
         assert not waiting.done()
         said, code = one.stop(signal.SIGINT)

@@ -99,7 +99,7 @@ OURS = """\
 ## aigc_tf
 
 ```python
-from aigc_tf.serving import client
+{numpy}from aigc_tf.serving import client
 
 inputs = {inputs}
 with client.Client("http://localhost:8501") as server:  # or grpc://localhost:8500
@@ -127,7 +127,9 @@ def guide(name, signatures):
                   arrays=", NumPy only to make the long inputs" if has_arrays else "",
                   calls="\n".join(_rest_call(key, signatures[key]) for key in keys)),
       GRPC.format(name=name, calls="\n".join(_grpc_call(key, signatures[key]) for key in keys)),
-      OURS.format(name=name, inputs=_dict(inputs["serving_default"], _python))])
+      OURS.format(name=name, inputs=_dict(inputs["serving_default"], _python),
+                  numpy="import numpy as np\n\n" if any(
+                      map(_is_long, inputs["serving_default"].values())) else "")])
 
 
 def _table(signatures, keys):
