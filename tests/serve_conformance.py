@@ -8,7 +8,6 @@ import http.client
 import json
 import os
 import pathlib
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from tensorflow_serving.apis import model_management_pb2
 from tensorflow_serving.apis import predict_pb2
 from tensorflow_serving.apis import regression_pb2
 
+from tests import ports
 from tests import serve_models
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -120,19 +120,11 @@ def make_models(root):
       f'prometheus_config {{ enable: true, path: "{METRICS_PATH}" }}\n')
 
 
-def free_ports(count):
-  with contextlib.ExitStack() as stack:
-    sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-    for one in sockets:
-      one.bind(("127.0.0.1", 0))
-    return [one.getsockname()[1] for one in sockets]
-
-
 @contextlib.contextmanager
 def serving(root, *flags):
   """Runs the command.  Yields: namespace of grpc and rest (ports), process, said (path)."""
   make_models(root)
-  grpc_port, rest_port = free_ports(2)
+  grpc_port, rest_port = ports.free(2)
   said = root / "said.txt"
   with open(said, "w") as out:
     process = subprocess.Popen(

@@ -4,7 +4,6 @@ import json
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ import tensorflow as tf
 
 from aigc_tf.training import checkpoints
 from aigc_tf.training import metrics_log
+from tests import ports
 
 MIRRORED = ("train.strategy=mirrored", "train.cpu_devices=2")
 MULTIWORKER = ("train.strategy=multiworker",)
@@ -36,17 +36,9 @@ def start(folder, recipe_name, *overrides, **environment):
 
 def start_workers(folder, recipe_name, *overrides):
   """Two hosts, which are two processes here."""
-  hosts = [f"127.0.0.1:{port}" for port in free_ports(2)]
+  hosts = [f"127.0.0.1:{port}" for port in ports.free(2)]
   return [start(folder, recipe_name, *MULTIWORKER, *overrides, TF_CONFIG=json.dumps(
       {"cluster": {"worker": hosts}, "task": {"type": "worker", "index": i}})) for i in range(2)]
-
-
-def free_ports(number):
-  sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-  ports = [s.getsockname()[1] for s in sockets]
-  for s in sockets:
-    s.close()
-  return ports
 
 
 def finish(*processes):

@@ -398,3 +398,4 @@ def test_nothing_of_a_model_is_kept_once_it_has_answered(batching, half):
   version.close()
   del version
   until(lambda: gc.collect() >= 0 and gone() is None)
+  assert gone() is None

@@ -19,20 +19,12 @@ from aigc_tf import serve
 from aigc_tf.serving import client
 from aigc_tf.serving import deployment
 from aigc_tf.serving import savedmodel
+from tests import ports
 from tests import serve_models
 from tests import serving_models
 
 ROOT = pathlib.Path(__file__).parent.parent
 WAIT_SECONDS = 120
-
-
-def free_ports(count):
-  """Returns: list of int, ports that nobody uses now."""
-  with contextlib.ExitStack() as stack:
-    sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-    for one in sockets:
-      one.bind(("127.0.0.1", 0))
-    return [one.getsockname()[1] for one in sockets]
 
 
 class Server:
@@ -93,10 +85,10 @@ def framed(layer, image, mel):
 def test_the_command_of_an_export_serves_it(exports, tmp_path, monkeypatch):
   """All flags of deployment.command, then each call of CLIENT.md as it stands there."""
   monkeypatch.chdir(tmp_path)
-  grpc_port, rest_port = free_ports(2)
+  grpc_port, rest_port = ports.free(2)
   words = shlex.split(deployment.command(exports))[1:]
-  ports = [f"--port={grpc_port}", f"--rest_api_port={rest_port}"]
-  with server(*words, *ports) as one:
+  addresses = [f"--port={grpc_port}", f"--rest_api_port={rest_port}"]
+  with server(*words, *addresses) as one:
     ready = one.wait_for("ready: ")
     assert one.lines[0] == ("the embedded server of aigc_tf runs (there is no "
                             "tensorflow_model_server on the PATH)")
@@ -131,7 +123,7 @@ def run_guide(path, grpc_port, rest_port):
 
 def test_one_model_and_ctrl_c_with_a_request_under_way(tmp_path):
   serve_models.make_slow(tmp_path, "m", 3)
-  port, = free_ports(1)
+  port, = ports.free(1)
   with server(f"--model_base_path={tmp_path / 'm'}", "--port=0", f"--rest_api_port={port}",
               "--embedded", "--nodemo", "--num_load_threads=4",
               "--flush_filesystem_caches") as one:

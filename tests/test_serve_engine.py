@@ -14,6 +14,7 @@ import tensorflow as tf
 from aigc_tf.errors import UserError
 from aigc_tf.serving import bundle
 from aigc_tf.serving import capi
+from aigc_tf.serving import replay
 from aigc_tf.serving import servable as servables
 from aigc_tf.serving import status
 from aigc_tf.serving import warmup
@@ -334,7 +335,9 @@ def test_warm_up_replays_every_kind_of_request(root):
 
 def test_what_export_writes_is_replayed(root):
   log = warmup.prediction_log("half_plus_two", "serving_default", {"x": X})
-  servables.load("half_plus_two", 21, _with_warmup(root, 21, [log])).close()
+  servable = servables.load("half_plus_two", 21, _with_warmup(root, 21, [log]), warm_up=False)
+  assert replay.replay(servable) == 1
+  servable.close()
 
 
 @pytest.mark.parametrize("kind, code", [

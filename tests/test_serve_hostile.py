@@ -95,6 +95,8 @@ def test_mutated_bodies_and_paths(server):
       body = serve_conformance.mutated(body, generator)
     status, text = raw(server, request(method, path, body))
     check(status, text, (200, 400, 404), (seed, path, body))
+  good = request(*REQUESTS[0][:1], REQUESTS[0][1].encode(), REQUESTS[0][2])
+  assert raw(server, good)[0] == 200  # and the server goes on
 
 
 def test_mutated_messages(server):

@@ -220,6 +220,8 @@ def test_clients_that_hang_up(server):
     for _ in range(5):
       with socket.create_connection(("127.0.0.1", server.port), timeout=SECONDS) as client:
         client.sendall(piece)
+  with connection(server) as client:
+    assert ask(client, "POST", PREDICT, BODY)[0] == 200
 
 
 @pytest.mark.parametrize("request_bytes", [

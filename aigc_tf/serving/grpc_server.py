@@ -114,17 +114,6 @@ def _invalid(message):
   return status.ServingError(status.INVALID_ARGUMENT, message)
 
 
-def _serialized(examples_input):
-  """inputs: Input message.  Returns: list of bytes, tf.Examples, each with the context in it."""
-  kind = examples_input.WhichOneof("kind")
-  if kind is None:
-    return []
-  chosen = getattr(examples_input, kind)
-  # Two serialized messages in a row are the merged one.
-  context = chosen.context.SerializeToString() if kind == "example_list_with_context" else b""
-  return [context + example.SerializeToString() for example in chosen.examples]
-
-
 def _fill_spec(spec, asked, servable, signature_name=True):
   """spec: ModelSpec of an answer.  asked: that of the request."""
   spec.name = asked.name
@@ -182,30 +171,27 @@ class Services:
     return self._counted("Predict", request, call, context)
 
   def classify(self, data, context):
-    request = _parsed(classification_pb2.ClassificationRequest, data)
-
-    def call(servable, timeout_ms):
-      rows = inference.classify(
-          self._runner, servable, request.model_spec.signature_name, _serialized(request.input),
-          timeout_ms, self._monitoring)
-      response = classification_pb2.ClassificationResponse()
-      _fill_spec(response.model_spec, request.model_spec, servable)
-      _fill_classes(response.result, rows)
-      return response
-    return self._counted("Classify", request, call, context)
+    return self._on_examples("Classify", data, context, inference.classify, _fill_classes,
+                             classification_pb2.ClassificationRequest,
+                             classification_pb2.ClassificationResponse)
 
   def regress(self, data, context):
-    request = _parsed(regression_pb2.RegressionRequest, data)
+    return self._on_examples("Regress", data, context, inference.regress, _fill_numbers,
+                             regression_pb2.RegressionRequest,
+                             regression_pb2.RegressionResponse)
+
+  def _on_examples(self, api, data, context, method, fill, request_type, response_type):
+    """method: of inference.  fill: puts what it returns into a result."""
+    request = _parsed(request_type, data)
 
     def call(servable, timeout_ms):
-      numbers = inference.regress(
-          self._runner, servable, request.model_spec.signature_name, _serialized(request.input),
-          timeout_ms, self._monitoring)
-      response = regression_pb2.RegressionResponse()
+      found = method(self._runner, servable, request.model_spec.signature_name,
+                     inference.serialized_examples(request.input), timeout_ms, self._monitoring)
+      response = response_type()
       _fill_spec(response.model_spec, request.model_spec, servable)
-      _fill_numbers(response.result, numbers)
+      fill(response.result, found)
       return response
-    return self._counted("Regress", request, call, context)
+    return self._counted(api, request, call, context)
 
   def multi_inference(self, data, context):
     request = _parsed(inference_pb2.MultiInferenceRequest, data)
@@ -216,7 +202,8 @@ class Services:
     response = inference_pb2.MultiInferenceResponse()
     with self._servable(first.model_spec) as servable:
       results = inference.multi_inference(
-          self._runner, servable, tasks, _serialized(request.input), timeout_ms, self._monitoring)
+          self._runner, servable, tasks, inference.serialized_examples(request.input), timeout_ms,
+          self._monitoring)
       for task, values in zip(request.tasks, results, strict=True):
         result = response.results.add()
         _fill_spec(result.model_spec, task.model_spec, servable)

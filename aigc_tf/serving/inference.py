@@ -112,6 +112,17 @@ def _outputs(signature, output_filter):
 # --- tf.Examples
 
 
+def serialized_examples(container):
+  """container: serving.Input message.  Returns: list of bytes, tf.Examples with the context in."""
+  kind = container.WhichOneof("kind")
+  if kind is None:
+    return []
+  chosen = getattr(container, kind)
+  # Two serialized messages in a row are the merged one.
+  context = chosen.context.SerializeToString() if kind == "example_list_with_context" else b""
+  return [context + example.SerializeToString() for example in chosen.examples]
+
+
 def classify(runner, servable, signature_name, examples, timeout_ms=None, monitoring=None):
   """Labels and scores of tf.Examples.
 

@@ -71,22 +71,14 @@ def _run(servable, log):
   elif kind in ("classify_log", "regress_log"):
     request = getattr(log, kind).request
     method = inference.classify if kind == "classify_log" else inference.regress
-    method(direct, servable, request.model_spec.signature_name, _examples(request.input))
+    method(direct, servable, request.model_spec.signature_name,
+           inference.serialized_examples(request.input))
   elif kind == "multi_inference_log":
     request = log.multi_inference_log.request
     tasks = [(task.model_spec.name, task.model_spec.signature_name, task.method_name)
              for task in request.tasks]
-    inference.multi_inference(direct, servable, tasks, _examples(request.input))
+    inference.multi_inference(direct, servable, tasks, inference.serialized_examples(request.input))
   elif kind is not None:
     number = log.DESCRIPTOR.fields_by_name[kind].number
     raise status.ServingError(
         status.UNIMPLEMENTED, f"Unsupported log_type for warmup: {number}")
-
-
-def _examples(container):
-  """container: serving.Input.  Returns: list of bytes, tf.Examples with the context merged in."""
-  if container.WhichOneof("kind") == "example_list_with_context":
-    listed = container.example_list_with_context
-    context = listed.context.SerializeToString()  # messages end to end are merged by the parser
-    return [context + example.SerializeToString() for example in listed.examples]
-  return [example.SerializeToString() for example in container.example_list.examples]
