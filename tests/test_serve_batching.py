@@ -394,8 +394,7 @@ def test_nothing_of_a_model_is_kept_once_it_has_answered(batching, half):
   version = servables.load("half", 4, serve_models.copy(half.path, 4))
   for _ in range(5):
     batcher.run(version, "serving_default", x(1), ("y",), None)
-  gone = weakref.ref(version)
   version.close()
-  del version
+  gone, version = weakref.ref(version), None
   until(lambda: gc.collect() >= 0 and gone() is None)
   assert gone() is None
