@@ -122,18 +122,36 @@ def _nested(texts, count, shape, level=None):
 
   Returns: list of `count` str.
   """
-  before, between, after = "[", ", ", "]"
+  if 0 in shape:
+    shape = shape[:shape.index(0)]
+    texts = ["[]"] * (count * math.prod(shape))
+  if not shape:
+    return texts
+  opening, separators, closing = _brackets(shape, level)
+  size, parts = math.prod(shape), [""] * (2 * math.prod(shape) + 1)
+  parts[0], parts[2:-1:2], parts[-1] = opening, separators, closing
+  arrays = []
+  for start in range(0, len(texts), size):
+    parts[1::2] = texts[start:start + size]
+    arrays.append("".join(parts))
+  return arrays
+
+
+def _brackets(shape, level):
+  """What stands before, between and after the elements of one array without an axis of size 0.
+
+  Returns: (str, list of prod(shape) - 1 str, str).
+  """
+  opening, separators, closing = "", [], ""
   for axis in reversed(range(len(shape))):
-    if level is not None:
-      outer = "\n" + "    " * (level + axis)
-      before, between, after = f"[{outer}    ", f",{outer}    ", f"{outer}]"
-    size = shape[axis]
-    if size:
-      texts = [before + between.join(texts[i:i + size]) + after
-               for i in range(0, len(texts), size)]
-    else:
-      texts = ["[]"] * (count * math.prod(shape[:axis]))
-  return texts
+    outer = "" if level is None else "\n" + "    " * (level + axis)
+    inner = outer and outer + "    "
+    comma = f",{inner}" if inner else ", "
+    row = [*separators, closing + comma + opening]
+    separators = row * shape[axis]
+    del separators[-1]
+    opening, closing = f"[{inner}{opening}", f"{closing}{outer}]"
+  return opening, separators, closing
 
 
 def _texts(name, array, level):

@@ -6,6 +6,7 @@ The clients are threads of this process, so they share the cores with the server
 import contextlib
 import os
 import pathlib
+import re
 import shutil
 import socket
 import statistics
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 
 from benchmarks import rounds
 
@@ -79,20 +81,38 @@ def latencies(root, name, path, calls):
   inputs = {"seed": np.array([1])}
   outputs = tuple(servable.signatures["serving_default"].outputs)
   ways = {"the session": lambda: servable.run("serving_default", inputs, outputs)}
-  with server(root) as (_, grpc_url, rest_url), client.Client(grpc_url) as by_grpc, (
-      client.Client(rest_url)) as by_rest:
+  with server(root, f"--monitoring_config_file={root}/monitoring.config") as (
+      _, grpc_url, rest_url), client.Client(grpc_url) as by_grpc, (
+          client.Client(rest_url)) as by_rest:
     ways |= {"gRPC": lambda: by_grpc.predict(name, inputs),
              "REST": lambda: by_rest.predict(name, inputs)}
-    found = {way: [] for way in ways}
-    for _ in range(calls + 10):
-      for way, ask in ways.items():
-        start = time.perf_counter()
-        ask()
-        found[way].append(time.perf_counter() - start)
+    found = {way: timed(ask, calls) for way, ask in ways.items()}
+    within = session_ms(rest_url)
   servable.close()
-  print(f"{name}: one row, one request at a time, medians of {calls}")
+  print(f"{name}: one row, one request at a time, medians of {calls}; a core that was idle between "
+        "two requests wakes slowly, so the overhead is what is above the session in the server")
   for way, seconds in found.items():
-    print(f"  {way:12} {statistics.median(seconds[10:]) * 1000:6.2f} ms")
+    print(f"  {way:25} {statistics.median(seconds) * 1000:6.2f} ms")
+  print(f"  {'the session in the server':25} {within:6.2f} ms (mean)")
+
+
+def timed(ask, calls):
+  """Returns: list of seconds, of each call after the first 10."""
+  seconds = []
+  for _ in range(calls + 10):
+    start = time.perf_counter()
+    ask()
+    seconds.append(time.perf_counter() - start)
+  return seconds[10:]
+
+
+def session_ms(rest_url):
+  """Mean time of a run within the server, by its own metrics."""
+  with urllib.request.urlopen(f"{rest_url}/monitoring/prometheus/metrics") as answer:
+    text = answer.read().decode()
+  total, count = (float(re.search(rf":runtime_latency_{part}\S* (\S+)", text)[1])
+                  for part in ("sum", "count"))
+  return total / count / 1000
 
 
 # --- many at once
