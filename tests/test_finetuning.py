@@ -167,6 +167,16 @@ def test_what_cannot_work_is_one_line_and_leaves_no_run(source, tmp_path, overri
   train(tmp_path / "run", **{"train.steps": 0})  # the folder is free for the mended recipe
 
 
+@pytest.mark.parametrize("overrides,message", [
+    ({"data.language": "es"}, "was trained with data.language=en, this recipe has es"),
+    ({"data.audio.highest_hz": 7600.0}, "differ in their audio settings: highest_hz 8000.0 and")])
+def test_a_voice_goes_on_with_its_own_letters_and_mels(tmp_path_factory, overrides, message):
+  voice = train(tmp_path_factory.mktemp("voice") / "run", "tacotron2_flite", **{"train.steps": 0})
+  with pytest.raises(UserError, match=message):
+    train(tmp_path_factory.mktemp("next") / "run", "tacotron2_asterisk",
+          **{"train.init_from": str(voice), **overrides})
+
+
 # --- freeze
 
 

@@ -42,8 +42,20 @@ class Voice(keras.Model):
         return tf.audio.encode_wav(tf.fill([each[0] * RATE_HZ // 100, 1], level), RATE_HZ)
       waves = tf.map_fn(row, (count, label), fn_output_signature=tf.TensorSpec([], tf.string))
       return {"audio_bytes": waves, "num_samples": count * RATE_HZ // 100}
-    return {"serving_default": (speak, {"text": tf.TensorSpec([None], tf.string),
-                                        "label": tf.TensorSpec([None], tf.int32)})}
+
+    def reads(text):
+      return {"language": tf.fill(tf.shape(text), "de"),
+              "symbols": tf.fill(tf.shape(text), "characters")}
+    text = {"text": tf.TensorSpec([None], tf.string)}
+    return {"serving_default": (speak, {**text, "label": tf.TensorSpec([None], tf.int32)}),
+            "reads": (reads, text)}
+
+
+class Mute(Voice):
+  """An export that does not say what it reads."""
+
+  def endpoints(self):
+    return {"serving_default": super().endpoints()["serving_default"]}
 
 
 class Writer(keras.Model):
@@ -87,12 +99,14 @@ def painter(tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, painter):
   root = tmp_path_factory.mktemp("exports")
-  models = {"painter": painter[1], "voice": Voice(), "writer": Writer(), "judge": Judge()}
+  models = {"painter": painter[1], "voice": Voice(), "mute": Mute(), "writer": Writer(),
+            "judge": Judge()}
   for name, model in models.items():
     model.built = True
     savedmodel.export(model, root, name)
   serve_models.make_half_plus_two(root)
   with serve_running.running(serve_running.configs(root, *models, "half_plus_two")) as running:
+    running.root = root
     yield running
 
 
@@ -182,6 +196,17 @@ def test_speech_sentence_by_sentence(server, tmp_path):
   np.testing.assert_allclose(levels / 32767, np.concatenate(expected), atol=2e-4)
 
 
+def test_the_guide_of_a_voice_writes_its_text_out(server):
+  guide = (server.root / "voice" / "CLIENT.md").read_text()
+  _, mark, block = guide.rpartition("## Texts")
+  program = block.partition("```python\n")[2].partition("```")[0]
+  found = {}
+  exec(program.replace("http://localhost:8501", server.rest), found)
+  assert mark and found["text"] == "hello"
+  assert found["outputs"]["num_samples"].tolist() == [len("hello") * RATE_HZ // 100]
+  assert "## Texts" not in (server.root / "writer" / "CLIENT.md").read_text()
+
+
 @pytest.mark.parametrize("arguments,message", [
     (["--model=painter", "--out=x"], "--label is missing: painter on this server needs one"),
     (["--model=painter", "--label=1"], "--out is missing"),
@@ -193,6 +218,7 @@ def test_speech_sentence_by_sentence(server, tmp_path):
     (["--model=judge"], "--prompt is missing: judge works on a text of yours"),
     (["--model=judge", "--prompt=a", "--stop=b"], "--stop is for models that write on"),
     (["--model=voice", "--out=x"], "--prompt is missing"),
+    (["--model=mute", "--out=x", "--prompt=a"], "does not say which letters it reads"),
     (["--model=voice", "--out=x", "--prompt=a", "--label=0", "--num=2"], "in one way only"),
     (["--model=voice", "--out=x", "--prompt=a", "--speaker=eve"], "give its number, --label=0"),
     (["--model=voice", "--out=x", "--prompt=a", "--vocoder=v"], "the export has its own"),

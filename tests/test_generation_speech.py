@@ -128,6 +128,12 @@ def test_prompts_that_cannot_be_read(voice, tmp_path, prompt, message):
     speech.sample(voice, None, options(tmp_path, prompts=[prompt]))
 
 
+def test_all_prompts_are_read_before_the_first_is_spoken(voice, tmp_path):
+  with pytest.raises(UserError, match="^prompt 2, '\\?!': text: there is nothing to speak"):
+    speech.sample(voice, None, options(tmp_path, prompts=["abc", "?!", "de"]))
+  assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("knobs,prompts,message", [
     ({}, None, "--prompt is missing"), ({"label": 1}, ["a"], "--label does not go with"),
     ({"speaker": "eve"}, ["a"], "--speaker=eve: this voice has ann, bob")])

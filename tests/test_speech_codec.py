@@ -146,12 +146,16 @@ def test_an_export_speaks_as_the_model_does(tmp_path):
   assert found == {
       "serving_default": (text, {"audio_bytes": "string", "num_samples": "int32"}),
       "mel": (text, {"mel": "float32", "num_frames": "int32"}),
-      "vocode": ({"mel": "float32"}, {"audio_bytes": "string"})}
+      "vocode": ({"mel": "float32"}, {"audio_bytes": "string"}),
+      "reads": ({"text": "string"}, {"language": "string", "symbols": "string"})}
   values = {"text": np.array([text.encode() for text in TEXTS], object),
             "label": np.array([1, 0], np.int32)}
   expected = speech_codec.speak(model, tf.constant(TEXTS), [0, 0], [1, 0])
-  answer, mel, spoken = call(path, [("serving_default", values), ("mel", values),
-                                    ("vocode", {"mel": expected["mel"].numpy()})])
+  answer, mel, spoken, reads = call(path, [
+      ("serving_default", values), ("mel", values), ("vocode", {"mel": expected["mel"].numpy()}),
+      ("reads", {"text": values["text"]})])
+  assert {key: value.tolist() for key, value in reads.items()} == {
+      "language": [b"en", b"en"], "symbols": [b"characters", b"characters"]}
   np.testing.assert_array_equal(answer["num_samples"], expected["num_samples"])
   np.testing.assert_allclose(mel["mel"], expected["mel"], atol=1e-4)
   for made in (answer, spoken):

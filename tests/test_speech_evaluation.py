@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from aigc_tf import recipe
 from aigc_tf.data import speech as data
+from aigc_tf.errors import UserError
 from aigc_tf.metrics import speech_recognition
 from aigc_tf.models import tacotron2
 from aigc_tf.nn import spectral
@@ -49,6 +50,32 @@ def test_waves_are_those_of_each_text_alone(voice):
     size = len(waves[i])
     # Griffin-Lim's iterations amplify rounding: test_spectral.py says how much.
     np.testing.assert_allclose(waves[i], alone["wave"][0, :size], atol=0.05)
+
+
+def test_silence_is_told_and_compared_with_nothing(voice, monkeypatch):
+  model, config = voice
+  clips = data.arrays(config.data, "test", 4)
+  made = [clips["wave"][0], np.zeros(30_000, np.float32), np.zeros(10, np.float32),
+          clips["wave"][3]]
+  monkeypatch.setattr(speech_evaluation, "read_aloud", lambda *given: (made, [True] * 4))
+  found = {m.name: m for m in speech_evaluation.evaluate(model, config, model.spec, 4, data)}
+  assert found["silent"].value == 0.5 and "n:4" in found["silent"].signature
+  assert found["duration_ratio"].value == 1.0 and "n:2" in found["mcd"].signature
+  made[:] = [np.zeros(10, np.float32)] * 4
+  found = {m.name: m for m in speech_evaluation.evaluate(model, config, model.spec, 4, data)}
+  assert found["silent"].value == 1.0 and "mcd" not in found
+
+
+def test_recordings_that_say_nothing_are_left_out(voice):
+  model, config = voice
+  clips = data.arrays(config.data, "test", 3)
+  clips["wave"][1] = np.zeros(30_000, np.float32)
+  quiet = types.SimpleNamespace(arrays=lambda *given: clips)
+  found = {m.name: m for m in speech_evaluation.evaluate(model, config, model.spec, 3, quiet)}
+  assert "n:2" in found["stopped"].signature
+  clips["wave"][:] = [np.zeros(30_000, np.float32)] * 3
+  with pytest.raises(UserError, match="held-out recordings are silent"):
+    speech_evaluation.evaluate(model, config, model.spec, 3, quiet)
 
 
 def test_a_voice_that_never_stops_is_told(voice):

@@ -11,6 +11,7 @@ import tqdm
 
 from aigc_tf import samples
 from aigc_tf.errors import UserError
+from aigc_tf.generation import prompts
 from aigc_tf.generation import sentences
 
 # What a knob is when nobody gives it, as in the models' own `generate`.
@@ -156,13 +157,13 @@ class Speech(_Remote):
 
   def sample(self, options):
     """Writes the files.  Returns: what to say of them.  Raises: UserError."""
-    prompts = self._prompts(options)
-    for i, prompt in enumerate(tqdm.tqdm(prompts, unit="text", disable=None, leave=False)):
-      waves, rate = self._read_aloud(prompt, options)
+    texts = self._prompts(options)
+    for i, text in enumerate(tqdm.tqdm(texts, unit="text", disable=None, leave=False)):
+      waves, rate = self._read_aloud(text, options)
       pause = np.zeros(round(sentences.PAUSE_SECONDS * rate), np.float32)
       parts = [part for wave in waves for part in (wave, pause)][:-1]
       samples.write_wav(options.out / f"{i:05d}.wav", np.concatenate(parts), rate)
-    return f"{len(prompts)} recordings in {options.out}"
+    return f"{len(texts)} recordings in {options.out}"
 
   def _prompts(self, options):
     """Each as the voice reads it."""
@@ -174,10 +175,20 @@ class Speech(_Remote):
       raise UserError(f"--prompt is missing: {self._name} reads a text of yours aloud")
     if options.seed or len(options.prompts) < options.num:
       raise UserError("--seed and --num: a voice on a server reads a text in one way only")
-    for prompt in options.prompts:
+    language, symbols = self._reads()
+
+    def spoken(prompt):
       sentences.check(prompt)
-    return [speech_text.normalize(prompt, speech_text.guess_language([prompt]) or "en")
-            for prompt in options.prompts]
+      return speech_text.to_symbols(prompt, language, symbols)
+    return prompts.prepared(spoken, options.prompts)
+
+  def _reads(self):
+    """Language and symbols of the voice, str."""
+    if "reads" not in self._signatures:
+      raise UserError(f"{self._name} on this server does not say which letters it reads: export it "
+                      "again")
+    said = self._server.predict(self._name, {"text": [""]}, "reads")
+    return samples.to_strings(said["language"])[0], samples.to_strings(said["symbols"])[0]
 
   def _read_aloud(self, text, options):
     """Returns: list of f32[S] in [-1, 1], the sentences, and their rate in Hz."""

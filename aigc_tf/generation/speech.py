@@ -14,6 +14,7 @@ from aigc_tf import samples
 from aigc_tf.data import speech as data
 from aigc_tf.data import speech_text
 from aigc_tf.errors import UserError
+from aigc_tf.generation import prompts
 from aigc_tf.generation import sentences
 from aigc_tf.nn import pictures
 from aigc_tf.nn import spectral
@@ -61,11 +62,13 @@ def _speaker(model, knobs):
 
 
 def _spoken(model, prompt):
-  """The sentences of a prompt, as the voice reads them.  Raises: UserError."""
+  """The sentences of a prompt, as the voice reads them.  Raises: UserError if it cannot."""
   sentences.check(prompt)
   text = speech_text.to_symbols(prompt, model.spec["language"], model.spec["symbols"])
   # Without a place for begin and end.
-  return sentences.cut(text, model.spec["length"] - 2) or [text]
+  parts = sentences.cut(text, model.spec["length"] - 2) or [text]
+  speech_codec.encode(model, tf.constant(parts))
+  return parts
 
 
 # --- modes
@@ -74,8 +77,8 @@ def _spoken(model, prompt):
 def sample(model, config, options):
   """00000.wav and 00000.png ...: one a prompt, or one a seed for a single prompt."""
   del config
-  prompts = options.prompts * options.num if len(options.prompts) == 1 else options.prompts
-  texts = [_spoken(model, prompt) for prompt in prompts]
+  texts = prompts.prepared(lambda prompt: _spoken(model, prompt), options.prompts)
+  texts = texts * options.num if len(texts) == 1 else texts
   rows = [(i, part) for i, parts in enumerate(texts) for part in parts]
   speaker, waiting = _speaker(model, options.knobs), {}
   for start in tqdm.trange(0, len(rows), BATCH_ROWS, unit="batch", disable=None):

@@ -92,6 +92,15 @@ def warp(cost):
   return np.array(path[::-1]), float(total[rows, columns])
 
 
+def can_be_measured(wave, sample_rate_hz):
+  """Whether `align` takes a wave, f32[S]: it is neither silent nor shorter than a frame."""
+  try:
+    _frames(wave, settings(sample_rate_hz))
+  except UserError:
+    return False
+  return True
+
+
 def align(wave, other, sample_rate_hz):
   """Mel-cepstral distortion along the best path, a mean over its steps.
 

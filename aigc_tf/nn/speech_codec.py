@@ -123,9 +123,11 @@ def _files(model, heard):
 
 
 def endpoints(model):
-  """serving_default and mel from texts, vocode from mels.  Returns: as every model's endpoints.
+  """serving_default and mel from texts, vocode from mels, and what the texts should be like:
+  `reads` answers any text with the language and the symbols of the voice (data/speech_text.py).
 
   The prenet's dropout has the seed 0 in all rows: the same text has the same answer.
+  Returns: as every model's endpoints.
   """
   inputs = {"text": tf.TensorSpec([None], tf.string, "text")}
   if len(model.spec["speakers"]) > 1:
@@ -149,8 +151,11 @@ def endpoints(model):
   def vocode(mel):
     return {"audio_bytes": _files(model, waves(model, mel, _frames(model, mel)))["audio_bytes"]}
 
+  def reads(text):
+    return {key: tf.fill(tf.shape(text), model.spec[key]) for key in ("language", "symbols")}
+
   return {"serving_default": (read_aloud, inputs), "mel": (mel, inputs),
-          "vocode": (vocode, {"mel": mel_spec})}
+          "vocode": (vocode, {"mel": mel_spec}), "reads": (reads, {"text": inputs["text"]})}
 
 
 def _frames(model, mel):

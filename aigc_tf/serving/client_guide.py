@@ -108,6 +108,24 @@ print({{key: value.shape for key, value in outputs.items() if hasattr(value, "sh
 ```
 """
 
+TEXTS = """\
+## Texts
+
+This voice knows some characters and leaves out all others: have numbers, abbreviations and signs
+written out first. `reads` says in which language, and in which symbols.
+
+```python
+from aigc_tf.data import speech_text
+from aigc_tf.serving import client
+
+with client.Client("http://localhost:8501") as server:
+  reads = server.predict("{name}", {{"text": [""]}}, "reads")
+  text = speech_text.to_symbols(
+      "{example}", reads["language"][0].decode(), reads["symbols"][0].decode())
+  outputs = client.decoded(server.predict("{name}", {inputs}))
+```
+"""
+
 
 def guide(name, signatures):
   """The text of CLIENT.md.
@@ -119,7 +137,7 @@ def guide(name, signatures):
   inputs = {key: signatures[key]["inputs"] for key in keys}
   has_arrays = any(_is_long(info) for infos in inputs.values() for info in infos.values())
   has_files = any(name in signatures[key]["outputs"] for key in keys for name in ENDINGS)
-  return "\n".join([
+  parts = [
       INTRODUCTION.format(name=name, table=_table(signatures, keys)),
       CURL.format(blocks="".join(_curl(name, key, inputs[key]) for key in keys)),
       REST.format(name=name, base64="import base64\n" if has_files else "",
@@ -129,7 +147,12 @@ def guide(name, signatures):
       GRPC.format(name=name, calls="\n".join(_grpc_call(key, signatures[key]) for key in keys)),
       OURS.format(name=name, inputs=_dict(inputs["serving_default"], _python),
                   numpy="import numpy as np\n\n" if any(
-                      map(_is_long, inputs["serving_default"].values())) else "")])
+                      map(_is_long, inputs["serving_default"].values())) else "")]
+  if "reads" in signatures:
+    others = "".join(f', "{alias}": [0]' for alias in inputs["serving_default"] if alias != "text")
+    parts.append(TEXTS.format(name=name, example=warmup.TEXT.decode(),
+                              inputs=f'{{"text": [text]{others}}}'))
+  return "\n".join(parts)
 
 
 def _table(signatures, keys):

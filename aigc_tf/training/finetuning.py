@@ -11,6 +11,7 @@ from aigc_tf import runs
 from aigc_tf.errors import UserError
 from aigc_tf.nn import lora
 from aigc_tf.nn import paths
+from aigc_tf.nn import spectral
 
 # --- the tokenizer
 
@@ -26,11 +27,28 @@ def with_tokenizer(config, folder):
   if not config.train.init_from:
     return config
   source = runs.describe(config.train.init_from)
+  _check_speech(config, source.spec)
   kind, wanted = (source.spec.get("tokenizer") or {}).get("kind"), config.data.get("tokenizer")
   if kind and wanted and kind != wanted:
     raise UserError(f"data.tokenizer={wanted}, but the weights of {config.train.init_from} were "
                     f"trained on tokens of kind {kind}: set --recipe.data.tokenizer={kind}")
   return recipe.with_tokenizer(config, source.spec)
+
+
+def _check_speech(config, spec):
+  """A voice goes on with the letters and the mel spectrograms that it knows.  Raises: UserError."""
+  if (config.data.modality, spec.get("modality")) != ("speech", "speech"):
+    return
+  names = (f"the weights of {config.train.init_from}", "this recipe")
+  spectral.check_equal(spectral.from_spec(spec["audio"]),
+                       spectral.from_spec(config.data.audio.to_dict()), names)
+  if spec["task"] != "text_to_speech" or config.data.task != "text_to_speech":
+    return
+  for key in ("language", "symbols"):
+    if spec[key] != config.data[key]:
+      raise UserError(f"train.init_from={config.train.init_from} was trained with data.{key}="
+                      f"{spec[key]}, this recipe has {config.data[key]}: begin without it, or from "
+                      "a voice with the same")
 
 
 # --- the weights

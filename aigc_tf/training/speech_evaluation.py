@@ -1,6 +1,7 @@
 """Measures a model of speech on held-out recordings, and the recordings themselves beside it.
 
-  text_to_speech   whether it stops, how near it is to the recordings, what a recogniser hears
+  text_to_speech   whether it stops and is heard, how near it is to the recordings, what a
+                   recogniser hears
   vocoder          how near waves made of mels are to their originals, beside Griffin-Lim's
 
 Axes: B rows, N clips, S samples.
@@ -9,6 +10,7 @@ Axes: B rows, N clips, S samples.
 import numpy as np
 import tensorflow as tf
 
+from aigc_tf.errors import UserError
 from aigc_tf.metrics import measurement
 from aigc_tf.metrics import speech as speech_metrics
 from aigc_tf.metrics import speech_quality
@@ -29,7 +31,7 @@ def evaluate(model, config, spec, num, data):
   """
   if config.data.split != "train":
     return []
-  clips = data.arrays(config.data, "test", num)
+  clips = _measurable(data.arrays(config.data, "test", num), model.audio.sample_rate_hz)
   kind = {"text_to_speech": _voice, "vocoder": _vocoder}[spec["task"]]
   return kind(model, clips, spec, {"ref": f"{config.data.name}-test"})
 
@@ -43,20 +45,34 @@ def _voice(model, clips, spec, conditions):
   recorded = conditions
   conditions = {**conditions, "seeds": FIRST_SEED, "vocoder": _vocoder_name(model)}
   ratio = [len(wave) / len(real) for wave, real in zip(waves, clips["wave"])]
+  heard = [speech_metrics.can_be_measured(wave, rate) for wave in waves]
   note = "" if speech_recognition.is_installed() else (
       "no word error rate: pip install pocketsphinx, and evaluate again")
   measured = [
       measurement.signed("stopped", float(np.mean(stopped)), VERSION, note, n=len(waves),
                          **conditions),
       measurement.signed("too_long", float(np.mean(np.array(ratio) > TOO_LONG)), VERSION, "",
-                         n=len(waves), times=TOO_LONG, **conditions)]
-  measured += speech_metrics.reference_report(waves, clips["wave"], rate, **conditions)
-  for prefix, heard, made in (("", waves, conditions), ("test_", clips["wave"], recorded)):
+                         n=len(waves), times=TOO_LONG, **conditions),
+      measurement.signed("silent", 1 - float(np.mean(heard)), VERSION, "", n=len(waves),
+                         **conditions)]
+  pairs = [pair for pair, is_heard in zip(zip(waves, clips["wave"]), heard) if is_heard]
+  if pairs:
+    measured += speech_metrics.reference_report(*map(list, zip(*pairs)), rate, **conditions)
+  for prefix, spoken, made in (("", waves, conditions), ("test_", clips["wave"], recorded)):
     if spec["language"] == "en" and speech_recognition.is_installed():
       measured += speech_recognition.recognition_report(
-          heard, clips["source_text"], rate, prefix, **made)
-    measured += _quality(heard, rate, prefix, made)
+          spoken, clips["source_text"], rate, prefix, **made)
+    measured += _quality(spoken, rate, prefix, made)
   return measured
+
+
+def _measurable(clips, rate):
+  """Recordings that can be compared with: silent ones and clicks are left out."""
+  kept = [i for i, wave in enumerate(clips["wave"]) if speech_metrics.can_be_measured(wave, rate)]
+  if not kept:
+    raise UserError("evaluate: the held-out recordings are silent or shorter than a frame: look "
+                    "at them with python -m aigc_tf.doctor")
+  return {key: [values[i] for i in kept] for key, values in clips.items()}
 
 
 def read_aloud(model, texts, label):

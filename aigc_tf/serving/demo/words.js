@@ -25,6 +25,7 @@ export const WORDS = {
     signature: {
       serving_default: "Generate", generate: "All settings", encode: "Encode", decode: "Decode",
       reconstruct: "Reconstruct", score: "Score", mel: "Spectrogram", vocode: "Vocode",
+      reads: "Language",
       classify: "Classify", speak: "Read aloud", answer: "Answer",
     },
     input: {
@@ -69,7 +70,7 @@ export const WORDS = {
     signature: {
       serving_default: "生成", generate: "全部设置", encode: "编码", decode: "解码",
       reconstruct: "重建", score: "评分", mel: "频谱", vocode: "声码",
-      classify: "分类", speak: "朗读", answer: "回答",
+      classify: "分类", speak: "朗读", answer: "回答", reads: "语言",
     },
     input: {
       seed: "随机种子", prompt: "提示", text: "文本", label: "类别", truncation: "截断",
