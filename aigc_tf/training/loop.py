@@ -219,7 +219,11 @@ class Loop:
     if "preview" in due and self.is_chief:
       self._preview(step)
     if "evaluate" in due:
-      self._evaluate(step)
+      try:
+        self._evaluate(step)
+      except UserError:
+        self._save_checkpoint()  # the same command goes on behind it
+        raise
     if "checkpoint" in due:
       self._save_checkpoint()
 
