@@ -10,6 +10,7 @@ Exit status 1 if something that is needed is missing.
 """
 
 import importlib.metadata
+import math
 import os
 import pathlib
 import shutil
@@ -18,12 +19,15 @@ import tempfile
 
 import aigc_tf
 from aigc_tf import command
+from aigc_tf import recipe
 from aigc_tf.errors import UserError
 
 _NEEDED = (("tensorflow", (2, 21)), ("keras", (3, 15)), ("tensorboard", (2, 21)),
            ("tensorflow-datasets", (4, 9)), ("ml_collections", (0, 1)), ("pillow", (9, 0)))
 _FREE_GB = 2.0
 _LOOK_SIZE = 32  # pixels; a folder has no size of its own to be checked against
+_VOICE = recipe.EXAMPLES["speech"]  # what a user's recordings are trained by
+_MANY = 0.05  # of the recordings: so many too long ones are worth a longer limit
 
 
 def define(values):
@@ -57,12 +61,20 @@ def check_data(name):
     if speech_files.is_speech(root):
       return _check_recordings(root)
     return _check_texts(root) if _is_text(root) else _check_folder(root)
+  return _check_set(name)
+
+
+def _check_set(name):
   from aigc_tf.data import packages
-  if name.partition("/")[0] in packages.SPEECH_SETS:
+  plain = name.partition("/")[0]
+  if plain in packages.SPEECH_SETS:
     return _check_speech_set(name)
-  if name.partition("/")[0] in packages.DATA_SETS.keys() - set(packages.TEXT_SETS):
+  if plain in packages.DATA_SETS.keys() - set(packages.TEXT_SETS):
     return _check_images(name)
+  from aigc_tf.data import speech_tfds
   from aigc_tf.data import text_tfds
+  if plain not in packages.TEXT_SETS and speech_tfds.has_sound(name):
+    return _check_speech_set(name)
   tasks = text_tfds.tasks(name)
   return _check_text_set(name, tasks) if tasks else _check_images(name)
 
@@ -170,9 +182,21 @@ def _check_recordings(root):
   if not found.clips:
     raise UserError(f"no recording in {root} can be used: see above")
   _print_recordings(root, found.clips, found.seconds)
-  print(f"train on it: --recipe.data.name={root} --recipe.data.language={language}"
-        if language else f"train on it: --recipe.data.name={root}, and its data.language")
+  print("train on it: " + " ".join(_voice_flags(root, language, found.seconds)))
   return 1 if found.problems else 0
+
+
+def _voice_flags(root, language, seconds):
+  import numpy as np
+
+  from aigc_tf.data import speech_files
+  yield f"--recipe={_VOICE} --recipe.data.name={root}"
+  if np.mean(np.array(seconds) > recipe.load(_VOICE).data.max_seconds) > _MANY:
+    most = min(math.ceil(np.quantile(seconds, 0.99)), speech_files.LONGEST_SECONDS)
+    yield f"--recipe.data.max_seconds={most:g}"
+  if language == "zh":
+    yield "--recipe.data.symbols=pinyin"
+  yield f"--recipe.data.language={language or 'CODE (such as fr or es)'}"
 
 
 def _print_recordings(name, clips, seconds):
@@ -180,6 +204,11 @@ def _print_recordings(name, clips, seconds):
   rates = sorted({clip.sample_rate_hz for clip in clips})
   print(f"{name}: {len(clips)} recordings, {sum(seconds) / 60:.1f} minutes, {min(seconds):.1f} to "
         f"{max(seconds):.1f} s, median {np.median(seconds):.1f} s; {', '.join(map(str, rates))} Hz")
+  cfg = recipe.load(_VOICE).data
+  short, long = np.less(seconds, cfg.min_seconds), np.greater(seconds, cfg.max_seconds)
+  if short.any() or long.any():
+    print(f"{short.mean():.1%} are shorter and {long.mean():.1%} longer than {_VOICE} takes, "
+          f"{cfg.min_seconds:g} to {cfg.max_seconds:g} s without the quiet at both ends")
   _print_lengths([clip.text for clip in clips])
   speakers = [clip.speaker for clip in clips]
   names = sorted(set(speakers))

@@ -285,8 +285,10 @@ def test_lengths_outside_the_limits_are_left_out(tmp_path, capfd):
   cfg = config(root, split="all", min_seconds=0.45, max_seconds=0.55)
   assert speech.arrays(cfg, "all")["text"] == ["two cats!"]
   assert "2 of 3 recordings (all) are left out: 2 have not 0.45 to 0.55 s" in capfd.readouterr().err
-  with pytest.raises(UserError, match="no recording of .* has 5 to 9 seconds"):
+  with pytest.raises(UserError, match="has 5 to 9 s and a text: change data.min_seconds"):
     speech.spec(config(root, split="all", min_seconds=5.0, max_seconds=9.0))
+  with pytest.raises(UserError, match="has 5 s or more: change data.min_seconds"):
+    speech.spec(config(root, split="all", min_seconds=5.0, **VOCODER))
 
 
 def test_texts_without_letters_are_left_out_for_voices_only(tmp_path):
@@ -337,6 +339,16 @@ def test_streams_larger_than_memory_are_read_from_the_disk(monkeypatch):
     for a, b in zip(batches, take(cfg, 2)):
       for key in a:
         np.testing.assert_array_equal(a[key], b[key])
+
+
+def test_loaders_of_one_stream_share_its_memory(monkeypatch):
+  shapes, real = [], tf.constant
+  monkeypatch.setattr(
+      tf, "constant", lambda value, *more: shapes.append(np.shape(value)) or real(value, *more))
+  cfg = config(loudness_db=-21.0)  # of no other test
+  loaders = [speech.load(cfg, split, 3, 0) for split in ("train", "test", "all")]
+  whole = sum(speech.rows(cfg, "all")["length"])
+  assert len(loaders) == 3 and shapes.count((whole, 20)) == 1
 
 
 # --- mistakes

@@ -10,6 +10,7 @@ import pytest
 from scipy import signal
 import tensorflow_datasets as tfds
 
+from aigc_tf import doctor
 from aigc_tf.data import audio_files
 from aigc_tf.data import speech_files
 from aigc_tf.data import speech_source
@@ -88,24 +89,32 @@ def test_sixteen_bits_go_there_and_back():
   assert audio_files.to_int16(np.float32([-1.5, 1.0])).tolist() == [-32768, 32767]
 
 
-def float_wav(values):
+def float_wav(values, rate_hz=16000):
   body = np.asarray(values, "<f4").tobytes()
   head = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + len(body), b"WAVE", b"fmt ", 16, 3, 1,
-                     16000, 64000, 4, 32, b"data", len(body))
+                     rate_hz, 4 * rate_hz % 2**32, 4, 32, b"data", len(body))
   return head + body
 
 
 @pytest.mark.parametrize("content, reason", [
     (b"", "cannot be read"), (b"just a text, no sound at all", "cannot be read"),
-    (float_wav([]), "no samples|cannot be read"), (float_wav([0, np.nan, 0]), "no numbers")])
+    (float_wav([]), "no samples|cannot be read"), (float_wav([0, np.nan, 0]), "no numbers"),
+    (float_wav([0.0] * 99, 1), "rate of 1 Hz"), (float_wav([0.0] * 99, 999), "rate of 999 Hz"),
+    (float_wav([0.0] * 99, 2**31 - 1), "rate of [^ ]* Hz: 1,000 to 400,000|cannot be read")])
 def test_bad_recordings_are_one_line(tmp_path, content, reason):
   path = tmp_path / "bad.wav"
   path.write_bytes(content)
   for source in (path, content):
     with pytest.raises(UserError, match=f"^[^\n]*({reason})[^\n]*$"):
       audio_files.decode(source)
-  with pytest.raises(UserError, match="missing.wav cannot be read"):
+  with pytest.raises(audio_files.Unreachable, match="missing.wav cannot be read [(]No such file"):
     audio_files.sample_rate(tmp_path / "missing.wav")
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 61, 62, 200])
+def test_a_few_samples_are_resampled_too(size):
+  found = audio_files.resample(np.ones(size, np.float32), 44100, 16000)
+  assert found.dtype == np.float32 and found.size == round(size * 16000 / 44100)
 
 
 def test_missing_pyav_is_named(monkeypatch):
@@ -158,7 +167,7 @@ def test_one_in_ten_texts_is_held_out_whatever_its_marks():
   assert held_out == [speech_source.is_test(f" sentence NUMBER, {i}!") for i in range(4000)]
 
 
-def test_what_is_wrong_with_a_folder_is_named(spoken, capsys):
+def test_what_is_wrong_with_a_folder_is_named(spoken):
   rng = np.random.default_rng(0)
   for name, samples in (("loud", np.clip(tone(16000, 2, amplitude=3), -1, 1)),
                         ("still", rng.normal(size=32000) * 1e-4), ("long", tone(16000, 21)),
@@ -185,8 +194,53 @@ def test_what_is_wrong_with_a_folder_is_named(spoken, capsys):
   for words in ("broken.wav cannot be read", "no recording 'gone'", "line 11: no text",
                 "line 12: not UTF-8", "stray.wav: a recording without text: not in metadata.csv"):
     assert words in problems
-  assert len(speech_source.open(str(spoken))) == 8
-  assert "8 recordings, 5 left out" in capsys.readouterr().err
+  clips = speech_source.open(str(spoken))
+  assert [clip.key for clip in clips if clip.sample_rate_hz] == [clip.key for clip in found.clips]
+  for clip in clips:
+    if not clip.sample_rate_hz:
+      with pytest.raises(UserError) as caught:
+        clip.read()
+      assert str(caught.value) in found.problems
+
+
+@pytest.mark.parametrize("table, count, words", [
+    ("file_name,transcription\nA-1.wav,One, two.\n" + "A-2,words " * 99, 0,
+     ["line 1: no text", "line 2: no text", "line 3: no text"]),
+    (f"{'long ' * 99}|Text.\n\x00|Text.\n", 0, ["no recording 'long", r"no recording '\x00'"]),
+    ("ID|Text\nA-1|One.\nA-2|Two.\nA-3|Three.\n", 3, []),
+    ("file_name|text\nA-1|One.\nid|text\nA-2|Two.\nA-3|Three.", 3, ["line 3: no recording 'id'"]),
+    ("OUTSIDE/b.wav|Text.\nwavs/A-1|One.\nINSIDE/wavs/A-2.wav|Two.\n../voice/wavs/A-3|Three.", 3,
+     ["line 1: no recording '/"]),
+    ("A-1|One.\nA-2|Two.\nA-1.wav|One more.\nA-3|Three.", 3,
+     ["line 3: A-1.wav is already in metadata.csv, line 1"])])
+def test_tables_of_all_kinds(spoken, table, count, words):
+  write_wav(spoken.parent / "outside" / "b.wav", tone(16000), 16000)
+  table = table.replace("OUTSIDE", str(spoken.parent / "outside")).replace("INSIDE", str(spoken))
+  (spoken / "metadata.csv").write_text(table, encoding="utf-8")
+  found = speech_files.survey(str(spoken))
+  assert len(found.clips) == count
+  problems = [text for text in found.problems if "not in metadata.csv" not in text]
+  assert len(problems) == len(words)
+  for text, each in zip(problems, words):
+    assert each in text
+
+
+def test_names_are_found_however_they_are_written(tmp_path):
+  for name, text in (("a.WAV", "a.txt"), ("B.wav", "B.TXT"), ("c.wav", "c.Txt")):
+    write_wav(tmp_path / name, tone(16000), 16000)
+    (tmp_path / text).write_text(f"This is {name}.")
+  (tmp_path / "my_metadata.csv").write_text("a|Of something else.\n")
+  assert [clip.text for clip in speech_source.open(str(tmp_path))] == [
+      "This is B.wav.", "This is a.WAV.", "This is c.wav."]
+  write_wav(tmp_path / "wavs" / "cafe\u0301.WAV", tone(16000), 16000)
+  (tmp_path / "metadata.csv").write_text("caf\u00e9|From the table.\na|Listed.", encoding="utf-8")
+  assert [clip.text for clip in speech_source.open(str(tmp_path))] == [
+      "From the table.", "Listed.", "This is B.wav.", "This is c.wav."]
+
+
+def test_of_two_files_with_one_name_the_wav_is_taken(spoken):
+  (spoken / "wavs" / "A-1.flac").write_bytes(b"never opened")
+  assert speech_source.open(str(spoken))[0].key == "wavs/A-1.wav"
 
 
 def test_unusable_folders_are_one_line(tmp_path):
@@ -208,7 +262,7 @@ def test_unusable_folders_are_one_line(tmp_path):
 class ToySpeech(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   """A published set as LJSpeech is: a number a sample, a normalised text."""
 
-  name = "toy_speech"
+  name, key = "toy_speech", "t-{}".format
   VERSION = tfds.core.Version("1.0.0")
   features = {"id": tfds.features.Text(), "text": tfds.features.Text(),
               "text_normalized": tfds.features.Text(),
@@ -223,7 +277,7 @@ class ToySpeech(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
   def _generate_examples(self):
     for i in range(6):
-      yield f"{i}", {"id": f"t-{i}", "text": f"{i}", "text_normalized": f"Number {i}.",
+      yield f"{i}", {"id": self.key(i), "text": f"{i}", "text_normalized": f"Number {i}.",
                      "speech": np.arange(i + 2, dtype=np.int64) - 1, "speaker": i % 2}
 
 
@@ -242,6 +296,21 @@ def test_published_sets(tmp_path, monkeypatch, prepared_before):
   for i in (5, 0, 3):
     np.testing.assert_array_equal(clips[i].read(), (np.arange(i + 2) - 1) / np.float32(32768))
     assert clips[i].is_test == speech_source.is_test(f"Number {i}.")
+
+
+def test_keys_may_be_numbers(tmp_path, monkeypatch):
+  monkeypatch.setattr(ToySpeech, "features", {**ToySpeech.features, "id": tfds.features.Scalar(
+      np.int64)})
+  monkeypatch.setattr(ToySpeech, "key", int)
+  monkeypatch.setattr(tfds_source, "find", lambda name: ToySpeech(data_dir=str(tmp_path)))
+  assert sorted(clip.key for clip in speech_source.open("toy_speech")) == list("012345")
+
+
+def test_doctor_takes_sets_with_sound_for_speech(tmp_path, monkeypatch, capsys):
+  monkeypatch.setattr(tfds_source, "find", lambda name: ToySpeech(data_dir=str(tmp_path)))
+  assert doctor.check_data("toy_speech") == 0
+  out = capsys.readouterr().out
+  assert "toy_speech: 6 recordings" in out and "2 speakers: ann 3, bob 3" in out
 
 
 def test_sets_without_sound_or_with_unknown_parts_are_refused(monkeypatch, tmp_path):

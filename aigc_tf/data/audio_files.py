@@ -15,13 +15,28 @@ from aigc_tf.errors import UserError
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".g722",
             ".gsm", ".wma", ".webm")
 _FORMATS = {".g722": "g722"}  # bare streams, which nothing in the file tells apart
+_LEAST_HZ, _MOST_HZ = 1_000, 400_000  # other rates stand in damaged headers only
+_CHUNK_BYTES = 2**20
+
+
+class Unreachable(UserError):
+  """A file that the system does not give out: no permission, a drive that fails.
+
+  That says nothing about the file, which may well be read the next time.
+  """
+
+  def __init__(self, path, error):
+    """error: OSError."""
+    super().__init__(f"{path} cannot be read ({error.strerror or error}): give access to it, or "
+                     "remove it")
 
 
 class Clip(NamedTuple):
   """One recording and what is said in it.
 
   key: str, unlike any other of its set.  text: str, as written.  speaker: str.
-  sample_rate_hz: int.  read: function() -> f32[S] at that rate, raises UserError.
+  sample_rate_hz: int; 0: the clip cannot be used.
+  read: function() -> f32[S] at that rate, raises UserError, why the clip cannot be used.
   is_test: bool, held out: all clips of one text are on one side.
   """
   key: str
@@ -37,7 +52,8 @@ def decode(source, sample_rate_hz=None, name="the recording"):
 
   source: path, or bytes of a file.  sample_rate_hz: int of the result; None: as recorded.
   name: what to call bytes in an error.
-  Returns: (f32[S] in [-1, 1], its rate in Hz).  Raises: UserError: unreadable, empty, not finite.
+  Returns: (f32[S] in [-1, 1], its rate in Hz).
+  Raises: UserError: no sound, damaged, empty, not finite; Unreachable.
   """
   av, where, name = _library(), _opened(source), _name(source, name)
   try:
@@ -49,7 +65,7 @@ def decode(source, sample_rate_hz=None, name="the recording"):
       pieces = [piece.to_ndarray().mean(axis=0) for frame in [*container.decode(stream), None]
                 for piece in resampler.resample(frame)]
   except (av.FFmpegError, ValueError, OSError) as error:
-    raise UserError(f"{name} cannot be read as audio: {_reason(error)}") from error
+    raise _failure(source, name, error) from error
   wave = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
   if not wave.size:
     raise UserError(f"{name} holds no samples")
@@ -61,14 +77,14 @@ def decode(source, sample_rate_hz=None, name="the recording"):
 def sample_rate(source, name="the recording"):
   """The rate of a recording, from its header alone.
 
-  source, name: as in `decode`.  Returns: int in Hz.  Raises: UserError.
+  source, name: as in `decode`.  Returns: int in Hz.  Raises: UserError, Unreachable.
   """
   av, name = _library(), _name(source, name)
   try:
     with av.open(_opened(source), format=_format(source)) as container:
       return _stream(container, name).rate
   except (av.FFmpegError, ValueError, OSError) as error:
-    raise UserError(f"{name} cannot be read as audio: {_reason(error)}") from error
+    raise _failure(source, name, error) from error
 
 
 def resample(wave, from_hz, to_hz):
@@ -76,14 +92,16 @@ def resample(wave, from_hz, to_hz):
 
   wave: f32[S].  from_hz, to_hz: int.  Returns: f32[S * to_hz / from_hz, rounded].
   """
-  if from_hz == to_hz:
+  if from_hz == to_hz or not len(wave):
     return wave
   av = _library()
   frame = av.AudioFrame.from_ndarray(np.asarray(wave, np.float32)[None], "flt", "mono")
   frame.sample_rate = from_hz
   resampler = av.AudioResampler(format="flt", layout="mono", rate=to_hz)
   pieces = [piece.to_ndarray()[0] for each in (frame, None) for piece in resampler.resample(each)]
-  made, size = np.concatenate(pieces), round(len(wave) * to_hz / from_hz)
+  # FFmpeg gives nothing back for less than its filter is long.
+  made = np.concatenate([np.zeros(0, np.float32), *pieces])
+  size = round(len(wave) * to_hz / from_hz)
   return np.pad(made, (0, max(0, size - made.size)))[:size]
 
 
@@ -122,8 +140,21 @@ def _format(source):
 def _stream(container, name):
   if not container.streams.audio:
     raise UserError(f"{name} holds no sound, only {container.format.long_name}")
-  return container.streams.audio[0]
+  stream = container.streams.audio[0]
+  if not _LEAST_HZ <= (stream.rate or 0) <= _MOST_HZ:
+    raise UserError(f"{name} has a sample rate of {stream.rate or 0:,} Hz: {_LEAST_HZ:,} to "
+                    f"{_MOST_HZ:,} are read")
+  return stream
 
 
-def _reason(error):
-  return getattr(error, "strerror", None) or str(error) or type(error).__name__
+def _failure(source, name, error):
+  # FFmpeg calls some damage an input error too: we ask the system itself.
+  if not isinstance(source, bytes):
+    try:
+      with open(source, "rb") as file:
+        while file.read(_CHUNK_BYTES):
+          pass
+    except OSError as refused:
+      return Unreachable(name, refused)
+  reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+  return UserError(f"{name} cannot be read as audio: {reason}")

@@ -160,23 +160,24 @@ def _chosen(store, cfg, audio, split):
   is_long = (seconds < cfg.min_seconds) | (seconds > (cfg.max_seconds or np.inf))
   is_mute = (token >= 0).sum(axis=1) < 3  # begin and end alone
   kept = clip[~(is_long | (is_mute & (cfg.task == "text_to_speech")))[clip]]
-  _tell(cfg.name, split, int(is_long[clip].sum()), clip.size - kept.size, clip.size,
-        cfg.min_seconds, cfg.max_seconds)
+  limits = (f"{cfg.min_seconds:g} to {cfg.max_seconds:g} s" if cfg.max_seconds
+            else f"{cfg.min_seconds:g} s or more")
+  _tell(cfg.name, split, int(is_long[clip].sum()), clip.size - kept.size, clip.size, limits)
   if not kept.size:
-    raise UserError(f"no recording of {cfg.name} ({split}) has {cfg.min_seconds:g} to "
-                    f"{cfg.max_seconds:g} seconds and a text: change data.min_seconds and "
-                    "data.max_seconds")
+    raise UserError(f"no recording of {cfg.name} ({split}) has {limits}"
+                    f"{' and a text' if cfg.task == 'text_to_speech' else ''}: change "
+                    "data.min_seconds and data.max_seconds")
   longest = (token[kept] >= 0).sum(axis=1).max()
   return speech_batches.Chosen(kept, frames[kept], token[kept, :longest])
 
 
 @functools.lru_cache(maxsize=None)
-def _tell(name, split, long, left_out, total, least, most):
+def _tell(name, split, long, left_out, total, limits):
   # Cached, so that it is said once.
   if left_out:
-    limits = f"{least:g} to {most:g} s" if most else f"{least:g} s or more"
+    mute = f", {left_out - long:,} no text" if left_out > long else ""
     print(f"data: {name}: {left_out:,} of {total:,} recordings ({split}) are left out: {long:,} "
-          f"have not {limits}, {left_out - long:,} no text", file=sys.stderr)
+          f"have not {limits}{mute}", file=sys.stderr)
 
 
 def _tokens(store, cfg):
@@ -259,8 +260,12 @@ def _listing(name):
   suffixes = (*audio_files.SUFFIXES, ".txt", speech_files.METADATA)
   listing = hashlib.sha256()
   for file in folders.files_below(root, suffixes):
-    status = file.stat()
-    listing.update(f"{file.relative_to(root)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    try:
+      status = file.stat()
+    except OSError as error:  # a link that leads nowhere
+      raise audio_files.Unreachable(file, error) from error
+    line = f"{file.relative_to(root)}\0{status.st_size}\0{status.st_mtime_ns}\n"
+    listing.update(os.fsencode(line))  # a name may be no UTF-8
   return {"folder": str(root), "listing": listing.hexdigest()}
 
 

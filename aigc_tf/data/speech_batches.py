@@ -7,6 +7,7 @@ Axes: b rows of one batch, N examples, L tokens, T frames, M mel bins.
 """
 
 from typing import NamedTuple
+import weakref
 
 import numpy as np
 import tensorflow as tf
@@ -15,6 +16,7 @@ from aigc_tf.nn import random
 
 _MEMORY_LIMIT_BYTES = 512 * 2**20  # of mels or of waves; above it they are read from the disk
 _WIDTHS, _NARROWER = 8, 0.8  # so many widths of batches, each so much of the next
+_HELD = weakref.WeakValueDictionary()  # of a file: the tensor that all its readers share
 _SEGMENT, _TIME, _FREQUENCY = 0, slice(1, 3), slice(3, 5)  # uses of a row's five random numbers
 
 
@@ -90,7 +92,9 @@ def _padded(gather, begin, count, width, padding):
 def _gatherer(stream, dtype):
   # Function i64[b, T] frames -> [b, T, ...]: from memory, or from a file that is read by index.
   if stream.nbytes <= _MEMORY_LIMIT_BYTES:
-    held = tf.constant(stream)
+    held = _HELD.get(stream.filename)
+    if held is None:
+      held = _HELD[stream.filename] = tf.constant(stream)
     return lambda place: tf.gather(held, place)
 
   def read(place):

@@ -4,14 +4,16 @@
                    counts), and wavs/id.wav beside it, or id.wav
   pairs            any recording with a text file of the same name beside it: a.flac and a.txt
 
-Any format and rate, any number of channels; texts are UTF-8. Several folders below the root are
-several speakers. The split is by a hash of the text: nothing moves when files do.
+Any format and rate, any number of channels; texts are UTF-8. All recordings lie below the root (or
+are linked there), each is used once; several folders below it are several speakers. The split is by
+a hash of the text: nothing moves when files do.
 """
 
 import functools
+import os
 import pathlib
-import sys
 from typing import NamedTuple
+import unicodedata
 
 import numpy as np
 
@@ -21,9 +23,12 @@ from aigc_tf.data import speech_source
 from aigc_tf.errors import UserError
 
 METADATA = "metadata.csv"
+_HEADERS = ("id", "file", "file_name", "filename", "path", "audio", "wav", "name")
 _LOUD, _MOST_CLIPPED = 0.999, 1e-3  # an amplitude at the limit; share of samples there
 _QUIET_DBFS = -55.0
 _CHARACTERS_A_SECOND = (2.0, 40.0)
+LONGEST_SECONDS = 20.0  # of a sentence
+_SHOWN = 60  # characters of an id
 
 
 class Entry(NamedTuple):
@@ -47,26 +52,17 @@ class Survey(NamedTuple):
 
 
 def clips(name):
-  """All clips of a folder that can be used.
+  """All clips of a folder; `read` of one that cannot be used raises why.
 
-  name: str, path of a folder.  Returns: list of audio_files.Clip.  Raises: UserError.
+  name: str, path of a folder.  Returns: list of audio_files.Clip.
+  Raises: UserError: no folder, or nothing in it can be used.
   """
-  root, found, problems = _root(name), [], []
-  for place, entry, reason in examine(root):
-    if entry is None:
-      problems.append(f"{place}: {reason}")
-      continue
-    try:
-      found.append(_clip(root, entry))
-    except UserError as error:
-      problems.append(str(error))
-  if not found:
-    reason = f" ({problems[0]})" if problems else ""
-    raise UserError(f"the folder {root} holds no recording with its text{reason}: put {METADATA} "
-                    "with lines id|text beside wavs/id.wav, or a .txt beside each recording")
-  if problems:
-    print(f"data: {root}: {len(found):,} recordings, {len(problems):,} left out ({problems[0]}); "
-          f"python -m aigc_tf.doctor --data={root} names each", file=sys.stderr)
+  root = _root(name)
+  found = [clip for _, clip in _clips(root)]
+  if not any(clip.sample_rate_hz for clip in found):
+    raise UserError(f"the folder {root} holds no recording with its text{_first_reason(found)}: "
+                    f"put {METADATA} with lines id|text beside wavs/id.wav, or a .txt beside each "
+                    "recording")
   return found
 
 
@@ -80,25 +76,28 @@ def examine(root):
   """Matches recordings and texts, reading no sound.
 
   root: pathlib.Path of a folder.  Yields: (place as str, Entry or None, reason or None).
+  Raises: audio_files.Unreachable: a text.
   """
-  tables = folders.files_below(root, (METADATA,))
+  tables = [path for path in folders.files_below(root, (METADATA,))
+            if path.name.lower() == METADATA]
   sounds = folders.files_below(root, audio_files.SUFFIXES)
-  matched = set()
+  texts = {path.with_suffix(""): path for path in folders.files_below(root, (".txt",))}
+  named, places = _named(sounds), {}
   for table in tables:
-    for place, entry, reason in _table(root, table):
-      if entry:
-        matched.add(entry.path)
+    for place, entry, reason in _table(root, table, named):
+      if entry and places.setdefault(entry.path, place) != place:
+        entry, reason = None, f"{entry.path.name} is already in {places[entry.path]}"
       yield place, entry, reason
-  used = {path.with_suffix("") for path in sounds}
   for path in sounds:
-    if path not in matched:
-      yield _pair(root, path, tables)
-  for path in folders.files_below(root, (".txt",)) if not tables else ():
-    if path.with_suffix("") not in used:
+    if path not in places:
+      yield _pair(root, path, texts.get(path.with_suffix("")), tables)
+  used = {path.with_suffix("") for path in sounds}
+  for name, path in () if tables else texts.items():
+    if name not in used:
       yield str(path.relative_to(root)), None, "a text without a recording of the same name"
 
 
-def survey(name, min_seconds=0.3, max_seconds=20.0, characters=None):
+def survey(name, min_seconds=0.3, max_seconds=LONGEST_SECONDS, characters=None):
   """Reads everything.
 
   name: str, path of a folder.  characters: all that a text in lower case may hold, None: any.
@@ -106,11 +105,8 @@ def survey(name, min_seconds=0.3, max_seconds=20.0, characters=None):
   """
   root = _root(name)
   found = Survey([], [], [], [])
-  for place, entry, reason in examine(root):
+  for place, clip in _clips(root):
     try:
-      if entry is None:
-        raise UserError(f"{place}: {reason}")
-      clip = _clip(root, entry)
       wave = clip.read()
     except UserError as error:
       found.problems.append(str(error))
@@ -155,20 +151,50 @@ def _root(name):
   return root
 
 
-def _clip(root, entry):
-  rate = audio_files.sample_rate(entry.path)
-  return audio_files.Clip(
-      str(entry.path.relative_to(root)), entry.text, entry.speaker, rate,
-      functools.partial(_read, entry.path, rate), speech_source.is_test(entry.text))
+def _clips(root):
+  for place, entry, reason in examine(root):
+    if entry is None:
+      yield place, _unusable(place, UserError(f"{place}: {reason}"))
+      continue
+    try:
+      rate = audio_files.sample_rate(entry.path)
+    except UserError as error:
+      yield place, _unusable(place, error)
+      continue
+    yield place, audio_files.Clip(
+        str(entry.path.relative_to(root)), entry.text, entry.speaker, rate,
+        functools.partial(_read, entry.path, rate), speech_source.is_test(entry.text))
+
+
+def _unusable(place, error):
+  def read():
+    raise error
+  return audio_files.Clip(place, "", "", 0, read, False)
+
+
+def _first_reason(found):
+  try:
+    for clip in found:
+      clip.read()
+  except UserError as error:
+    return f" ({error})"
+  return ""
 
 
 def _read(path, rate):
   return audio_files.decode(path, rate)[0]
 
 
-def _table(root, table):
+def _bytes(path):
+  try:
+    return path.read_bytes()
+  except OSError as error:
+    raise audio_files.Unreachable(path, error) from error
+
+
+def _table(root, table, named):
   # LJSpeech's own lines have no quoting: a quotation mark is a character like any other.
-  for number, line in enumerate(table.read_bytes().splitlines(), 1):
+  for number, line in enumerate(_bytes(table).splitlines(), 1):
     place = f"{table.relative_to(root)}, line {number}"
     try:
       cells = [cell.strip() for cell in line.decode("utf-8-sig").split("|")]
@@ -176,32 +202,44 @@ def _table(root, table):
       yield place, None, "not UTF-8: convert the file (iconv -t utf-8)"
       continue
     text = next((cell for cell in reversed(cells[1:3]) if cell), "")
-    path = _recording(table.parent, cells[0]) if cells[0] else None
-    if cells == [""]:
+    path = _recording(table.parent, cells[0], named)
+    is_header = number == 1 and path is None and cells[0].lower() in _HEADERS
+    if cells == [""] or is_header:
       continue
     if not text:
-      yield place, None, "no text: lines are id|text or id|text|text in words"
+      yield place, None, "no text: lines are id|text or id|text|text in words, with | between"
     elif path is None:
-      yield place, None, f"no recording {cells[0]!r} in wavs/ or beside the table"
+      yield place, None, (f"no recording {cells[0][:_SHOWN]!r} in wavs/ or beside the table, or "
+                          "elsewhere below this folder by its path")
     else:
       yield place, Entry(path, text, _speaker(root, table)), None
 
 
-def _recording(folder, name):
-  for place in (folder / "wavs" / name, folder / name):
-    for path in (place, *(place.parent / (place.name + suffix) for suffix in audio_files.SUFFIXES)):
-      if path.is_file() and path.suffix.lower() in audio_files.SUFFIXES:
-        return path
-  return None
+def _recording(folder, name, named):
+  found = (named.get(_key(place)) for place in (folder / "wavs" / name, folder / name) if name)
+  return next(filter(None, found), None)
 
 
-def _pair(root, path, tables):
-  place, written = str(path.relative_to(root)), path.with_suffix(".txt")
-  if not written.is_file():
-    listed = f"not in {METADATA}" if tables else f"no {written.name} beside it"
+def _named(sounds):
+  # {as _key with or without its ending: path}; of one name the ending that comes first in SUFFIXES.
+  def order(path):
+    return -audio_files.SUFFIXES.index(path.suffix.lower())
+  bare = {_key(path.with_suffix("")): path for path in sorted(sounds, key=order)}
+  return {**bare, **{_key(path): path for path in sounds}}
+
+
+def _key(path):
+  # Systems differ in how they write an accented letter of a file's name.
+  return unicodedata.normalize("NFC", os.path.normpath(path))
+
+
+def _pair(root, path, written, tables):
+  place = str(path.relative_to(root))
+  if written is None:
+    listed = f"not in {METADATA}" if tables else f"no {path.stem}.txt beside it"
     return place, None, f"a recording without text: {listed}"
   try:
-    text = " ".join(written.read_text(encoding="utf-8-sig").split())
+    text = " ".join(_bytes(written).decode("utf-8-sig").split())
   except UnicodeDecodeError:
     return place, None, f"{written.name} is not UTF-8: convert it (iconv -t utf-8)"
   if not text:

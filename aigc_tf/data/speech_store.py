@@ -70,7 +70,8 @@ def open_or_make(source, cfg, audio):
          "loudness_db": cfg.loudness_db, **source.key}
   mel, wave, first, meta = cached.open_or_make(
       "recordings", key, lambda folder: _write(source, cfg, audio, folder),
-      functools.partial(_open, audio=audio))
+      functools.partial(_open, audio=audio), source.key.get("folder"))
+  _tell(cfg.name, len(meta["clips"]), meta.get("left_out"))
   text = _texts(meta["clips"], cfg, key)
   speakers = sorted({clip["speaker"] for clip in meta["clips"]})
   label = np.array([speakers.index(clip["speaker"]) for clip in meta["clips"]], np.int32)
@@ -97,7 +98,7 @@ def _texts(clips, cfg, key):
     if len(texts) != len(clips):
       raise ValueError("texts.json does not fit")
     return texts
-  return cached.open_or_make("spoken", key, make, read)
+  return cached.open_or_make("spoken", key, make, read, key["recordings"].get("folder"))
 
 
 def _text_code():
@@ -127,16 +128,21 @@ def _write(source, cfg, audio, folder):
       kept.append({"key": clip.key, "text": clip.text, "speaker": clip.speaker,
                    "is_test": bool(clip.is_test)})
       digest.update(json.dumps(kept[-1]).encode() + samples.tobytes())
-  _tell(cfg.name, kept, reasons)
+  left_out = _left_out(source, reasons)
+  if not kept:
+    raise UserError(f"data.name={cfg.name} holds no recording that can be used: "
+                    + (left_out or "it is empty"))
   np.save(folder / "first.npy", np.array(first, np.int64))
-  (folder / "clips.json").write_text(
-      json.dumps({"fingerprint": digest.hexdigest(), "clips": kept}), encoding="utf-8")
+  (folder / "clips.json").write_text(json.dumps(
+      {"fingerprint": digest.hexdigest(), "clips": kept, "left_out": left_out}), encoding="utf-8")
 
 
 def _prepared(clip, cfg, audio):
   # (f32[S], "") or (None, why it is left out)
   try:
     wave = clip.read()
+  except audio_files.Unreachable:
+    raise  # the cache would leave it out for good
   except UserError as error:
     return None, str(error)
   wave = audio_files.resample(wave, clip.sample_rate_hz, audio.sample_rate_hz)
@@ -193,14 +199,20 @@ def tensorflow_io():
                     "'aigc_tf[speech]', or set data.trim_db=0") from error
 
 
-def _tell(name, kept, reasons):
+def _left_out(source, reasons):
+  if not reasons:
+    return ""
   listed = ", ".join(f"{count:,} {why}" for why, count in reasons.most_common(3))
-  if not kept:
-    raise UserError(f"data.name={name} holds no recording that can be used"
-                    + (f" ({listed})" if listed else ""))
-  if reasons:
-    print(f"data: {name}: {len(kept):,} recordings kept, {sum(reasons.values()):,} left out "
-          f"({listed})", file=sys.stderr)
+  folder = source.key.get("folder")
+  hint = f"; python -m aigc_tf.doctor --data={folder} names each" if folder else ""
+  return f"{sum(reasons.values()):,} left out ({listed}){hint}"
+
+
+@functools.lru_cache(maxsize=None)
+def _tell(name, num_kept, left_out):
+  # Cached, so that it is said once a process, however old the cache is.
+  if left_out:
+    print(f"data: {name}: {num_kept:,} recordings kept, {left_out}", file=sys.stderr)
 
 
 @functools.lru_cache(maxsize=4)

@@ -65,6 +65,11 @@ def open_published(name):
   return _clips(tfds_source.prepare(builder))
 
 
+def has_sound(name):
+  """Whether a published data set has recordings.  Returns: bool.  Raises: UserError: no such."""
+  return bool(_named(tfds_source.find(name).info.features, tfds.features.Audio))
+
+
 class _Columns(NamedTuple):
   """Names of features.  speaker, key: or None.  rate: int in Hz."""
   audio: str
@@ -78,8 +83,7 @@ def _columns(builder):
   features = builder.info.features
   if isinstance(builder, SpeechBuilder):
     return _Columns("audio", "text", "speaker", "key", builder.SAMPLE_RATE_HZ)
-  audio = [name for name, each in features.items() if isinstance(each, tfds.features.Audio)]
-  texts = [name for name, each in features.items() if isinstance(each, tfds.features.Text)]
+  audio, texts = (_named(features, kind) for kind in (tfds.features.Audio, tfds.features.Text))
   text = next((name for name in (*_TEXTS, *texts) if name in texts), None)
   if not audio or text is None:
     raise UserError(f"{builder.name} has no recordings with texts: its features are "
@@ -92,14 +96,18 @@ def _columns(builder):
                   features[audio[0]].sample_rate)
 
 
+def _named(features, kind):
+  return [name for name, feature in features.items() if isinstance(feature, kind)]
+
+
 def _clips(builder):
   columns, found = _columns(builder), []
   for split in sorted(builder.info.splits):
     source, read = _indexed(builder, split, columns)
     for i, example in enumerate(source):
-      text = example[columns.text].decode(errors="replace")
+      text = _string(example[columns.text])
       held_out = (split == "test" if "test" in builder.info.splits else speech_source.is_test(text))
-      key = example[columns.key].decode() if columns.key else f"{split}-{i}"
+      key = _string(example[columns.key]) if columns.key else f"{split}-{i}"
       speaker = _speaker(builder, columns, example)
       found.append(audio_files.Clip(key, text, speaker, columns.rate,
                                     functools.partial(read, i), held_out))
@@ -112,7 +120,11 @@ def _speaker(builder, columns, example):
   value, feature = example[columns.speaker], builder.info.features[columns.speaker]
   if isinstance(feature, tfds.features.ClassLabel):
     return feature.int2str(int(value))
-  return value.decode() if isinstance(value, bytes) else str(value)
+  return _string(value)
+
+
+def _string(value):
+  return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def _indexed(builder, split, columns):
