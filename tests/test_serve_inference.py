@@ -1,6 +1,8 @@
 """The calls behind both fronts: upstream's answers and words; TensorFlow reads the same tensors."""
 
+import contextlib
 import struct
+import time
 
 import numpy as np
 import pytest
@@ -168,12 +170,22 @@ def test_strings_as_tensor_content():
   assert tensor_protos.decode(proto).tolist() == [b"a", long, b""]
 
 
-def test_a_few_bytes_do_not_take_all_memory():
-  proto = tensor_pb2.TensorProto(dtype="DT_FLOAT", float_val=[1])
-  for _ in range(3):
-    proto.tensor_shape.dim.add().size = 1 << 20
-  with pytest.raises(ValueError):
-    tensor_protos.decode(proto)
+@pytest.mark.parametrize("fields, sizes, is_taken", [
+    ({"dtype": "DT_FLOAT", "float_val": [1]}, [1 << 20] * 3, False),
+    ({"dtype": "DT_FLOAT", "float_val": [1]}, [16 << 20], True),
+    ({"dtype": "DT_FLOAT", "float_val": [1]}, [17 << 20], False),
+    ({"dtype": "DT_STRING"}, [128 << 20], False), ({"dtype": "DT_STRING"}, [3 << 20], False),
+    ({"dtype": "DT_STRING"}, [1 << 20], True),
+    ({"dtype": "DT_STRING", "string_val": [b"a" * 100_000]}, [1000], False),
+    ({"dtype": "DT_STRING", "tensor_content": b"\xff" * 2_000_000}, [1], False)])
+def test_a_few_bytes_do_not_take_all_memory_or_time(fields, sizes, is_taken):
+  proto = tensor_pb2.TensorProto(**fields)
+  for size in sizes:
+    proto.tensor_shape.dim.add().size = size
+  start = time.process_time()
+  with contextlib.nullcontext() if is_taken else pytest.raises(ValueError):
+    assert tensor_protos.decode(proto).shape == tuple(sizes)
+  assert time.process_time() - start < 2
 
 
 # --- predict

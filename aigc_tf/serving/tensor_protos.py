@@ -10,8 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 # A short list of values is continued with its last one: a message of a few bytes may ask for any
-# amount of memory. What it may get:
-MAX_REPEATED_BYTES = 1 << 30
+# amount of memory. What a tensor may get, besides the values given:
+MAX_REPEATED_BYTES = 64 << 20
+STRING_BYTES = 32  # of a string in memory, here and in TensorFlow, without its characters
 
 _FIELDS = {
     "float32": "float_val", "float64": "double_val", "int32": "int_val", "int16": "int_val",
@@ -62,6 +63,8 @@ def _strings(content, size):
   while len(lengths) < size and start < len(content):
     length = shift = 0
     while True:
+      if shift > 28:
+        raise ValueError("a length of more than 32 bits")
       byte = content[start]  # an IndexError is no valid tensor either
       length |= (byte & 127) << shift
       start, shift = start + 1, shift + 7
@@ -88,7 +91,10 @@ def _values(repeated, dtype, field):
 def _repeated(values, size):
   if len(values) >= size:
     return values[:size]
-  if size * values.itemsize > MAX_REPEATED_BYTES:
+  each = values.itemsize
+  if values.dtype == object:
+    each = STRING_BYTES + (len(values[-1]) if len(values) else 0)
+  if (size - len(values)) * each > MAX_REPEATED_BYTES:
     raise ValueError("too large for the values given")
   if not len(values):
     return np.full(size, b"", values.dtype) if values.dtype == object else np.zeros(
