@@ -57,6 +57,8 @@ def test_channels_are_averaged_and_8_bits_are_read(tmp_path):
   left, right = tone(48000), tone(48000, frequency_hz=1000.0)
   path = write_wav(tmp_path / "a.wav", np.stack([left, right], axis=1), 48000)
   np.testing.assert_allclose(audio_files.decode(path)[0], (left + right) / 2, atol=1e-4)
+  ten = write_wav(tmp_path / "c.wav", np.stack([left, right] * 5, axis=1), 48000)
+  np.testing.assert_allclose(audio_files.decode(ten)[0], (left + right) / 2, atol=1e-4)
   path = write_wav(tmp_path / "b.wav", left, 48000, width_bytes=1)
   np.testing.assert_allclose(audio_files.decode(path)[0], left, atol=1.5 / 128)
 
@@ -89,9 +91,9 @@ def test_sixteen_bits_go_there_and_back():
   assert audio_files.to_int16(np.float32([-1.5, 1.0])).tolist() == [-32768, 32767]
 
 
-def float_wav(values, rate_hz=16000):
+def float_wav(values, rate_hz=16000, kind=3):
   body = np.asarray(values, "<f4").tobytes()
-  head = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + len(body), b"WAVE", b"fmt ", 16, 3, 1,
+  head = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + len(body), b"WAVE", b"fmt ", 16, kind, 1,
                      rate_hz, 4 * rate_hz % 2**32, 4, 32, b"data", len(body))
   return head + body
 
@@ -99,6 +101,7 @@ def float_wav(values, rate_hz=16000):
 @pytest.mark.parametrize("content, reason", [
     (b"", "cannot be read"), (b"just a text, no sound at all", "cannot be read"),
     (float_wav([]), "no samples|cannot be read"), (float_wav([0, np.nan, 0]), "no numbers"),
+    (float_wav([0.0] * 99, 16000, 0x7ffe), "cannot decode"),
     (float_wav([0.0] * 99, 1), "rate of 1 Hz"), (float_wav([0.0] * 99, 999), "rate of 999 Hz"),
     (float_wav([0.0] * 99, 2**31 - 1), "rate of [^ ]* Hz: 1,000 to 400,000|cannot be read")])
 def test_bad_recordings_are_one_line(tmp_path, content, reason):

@@ -60,9 +60,11 @@ def decode(source, sample_rate_hz=None, name="the recording"):
     with av.open(where, format=_format(source)) as container:
       stream = _stream(container, name)
       rate = sample_rate_hz or stream.rate
-      # FFmpeg's own mixing of channels is no mean: two equal ones would come out 3 dB louder.
-      resampler = av.AudioResampler(format="fltp", rate=rate)
-      pieces = [piece.to_ndarray().mean(axis=0) for frame in [*container.decode(stream), None]
+      # FFmpeg's own mixing of channels is no mean: two equal ones would come out 3 dB louder. With
+      # a plane a channel ("fltp") PyAV reads beyond the last of eight or more.
+      resampler = av.AudioResampler(format="flt", rate=rate)
+      pieces = [piece.to_ndarray().reshape(piece.samples, -1).mean(axis=1)
+                for frame in [*container.decode(stream), None]
                 for piece in resampler.resample(frame)]
   except (av.FFmpegError, ValueError, OSError) as error:
     raise _failure(source, name, error) from error
@@ -141,6 +143,8 @@ def _stream(container, name):
   if not container.streams.audio:
     raise UserError(f"{name} holds no sound, only {container.format.long_name}")
   stream = container.streams.audio[0]
+  if stream.codec_context is None:
+    raise UserError(f"{name} holds sound that FFmpeg cannot decode: convert it to WAV or FLAC")
   if not _LEAST_HZ <= (stream.rate or 0) <= _MOST_HZ:
     raise UserError(f"{name} has a sample rate of {stream.rate or 0:,} Hz: {_LEAST_HZ:,} to "
                     f"{_MOST_HZ:,} are read")
