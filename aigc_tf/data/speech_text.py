@@ -1,9 +1,10 @@
 """Texts as they are spoken: numbers, dates, money and abbreviations written out, few characters.
 
-`to_symbols` is applied by the data and by the generate command, before the graph, which only makes
-letters small and drops what a voice does not know. What it makes depends on `symbols`:
+`to_symbols` is applied by the data and `prompt_to_symbols` by the generate command, before the
+graph, which only makes letters small and drops what a voice does not know. What they make depends
+on `symbols`:
   characters  lower-case letters, space and .,?!;:'- ; English is written out, other alphabets keep
-              their letters
+              their letters, and a text of theirs with digits cannot be read
   pinyin      Chinese by syllables with the tone's digit, "ni3 hao3."
   phonemes    what espeak-ng says, in IPA, for any of its languages (package espeakng-loader)
 """
@@ -32,10 +33,23 @@ def check(language, symbols):
 
 
 def to_symbols(text, language, symbols):
-  """A text as a voice reads it.
+  """A text of the data as a voice reads it.
 
   text: str.  language, symbols: str, as in a recipe's `data` group.  Returns: str, "" where there
-    is nothing to say.  Raises: UserError: they do not fit, or a package is not installed.
+    is nothing to say or where digits cannot be written out, which leaves out the recording.
+  Raises: UserError: they do not fit, or a package is not installed.
+  """
+  check(language, symbols)
+  if symbols != "phonemes" and not _can_write_out(_plain(text), language):
+    return ""
+  return prompt_to_symbols(text, language, symbols)
+
+
+def prompt_to_symbols(text, language, symbols):
+  """A text of a user as a voice reads it.
+
+  text, language, symbols: as for `to_symbols`.  Returns: str, "" where there is nothing to say.
+  Raises: UserError: the same, and where digits cannot be written out.
   """
   check(language, symbols)
   return phonemes(text, language) if symbols == "phonemes" else normalize(text, language)
@@ -44,16 +58,25 @@ def to_symbols(text, language, symbols):
 def normalize(text, language):
   """Everything written out, in few characters; Chinese as pinyin.
 
-  text: str.  language: str, "en", "zh" or another, whose numbers stay away.
-  Returns: str, "" where there is nothing to say.  Raises: UserError without pypinyin for Chinese.
+  text: str.  language: str, "en", "zh" or another, which has letters only.
+  Returns: str, "" where there is nothing to say.
+  Raises: UserError: digits in another language, or no pypinyin for Chinese.
   """
   text = _plain(text)
   if language == "zh":
-    written = speech_text_zh.write_out(_spelled(text))
+    written = _spelled(speech_text_zh.write_out(text))
     return _tidy(speech_text_zh.pinyin(speech_text_zh.marks(written)), "[^0-9a-z]")
   if language == "en":
     return _tidy(_without_accents(speech_text_en.write_out(text)), "[^a-z]")
+  if not _can_write_out(text, language):
+    number = re.search(r"\d[\d.,]*", text)[0]
+    raise UserError(f"{number} in a text in {language}: digits are written out in en and zh only; "
+                    "write numbers as words")
   return _tidy(text, r"[\W\d_]")
+
+
+def _can_write_out(text, language):
+  return language in ("en", "zh") or not re.search(r"\d", text)
 
 
 def unspoken(text, language):
@@ -66,18 +89,22 @@ def unspoken(text, language):
 
 
 def guess_language(texts):
-  """texts: iterable of str.  Returns: "zh" or "en" where most letters are theirs, else ""."""
-  letters = [character for text in texts for character in text if character.isalpha()]
-  for language, share in (("zh", sum(ord(letter) >= 0x3400 for letter in letters)),
-                          ("en", sum(letter.isascii() for letter in letters))):
-    if 2 * share > len(letters):
-      return language
-  return ""
+  """texts: iterable of str.
+
+  Returns: "zh" or "en" where most letters are Han or A to Z and hardly any are others, else "".
+  """
+  letters = [letter for text in texts for letter in _plain(text) if letter.isalpha()]
+  han = sum(bool(_HAN.match(letter)) for letter in letters)
+  latin = sum(letter.isascii() for letter in letters)
+  if (len(letters) - han - latin) * _LETTERS_A_LOANWORD > len(letters):
+    return ""
+  return next((language for language, share in (("zh", han), ("en", latin))
+               if 2 * share > len(letters)), "")
 
 
 @functools.lru_cache(maxsize=None)
 def _speaks(character, language):
-  return bool(normalize(character, language))
+  return _can_write_out(character, language) and bool(normalize(character, language))
 
 
 def phonemes(text, language):
@@ -96,9 +123,12 @@ def phonemes(text, language):
 
 # --- characters
 
+_HAN = re.compile(speech_text_zh.HAN)
+_LETTERS_A_LOANWORD = 200  # at least, for each letter with an accent in English
 _MARKS_OF_CLAUSES = ".,?!;:"
 _SILENT = f"{MARKS} ()[]{{}}\"–—·，。？！；：、（）【】《》「」『』"
-_KEPT_AS_THEY_ARE = "²³½¼¾⅓⅔⅛"  # which the compatibility forms would make plain digits
+_KEPT_AS_THEY_ARE = ("²", "³")  # which the compatibility forms would make plain digits
+_RAISED = re.compile("(?<=[0-9])[⁻⁰¹²³⁴-⁹]+")
 _LETTERS = str.maketrans({"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ł": "l", "þ": "th",
                           "ð": "d", "ı": "i"})
 _PLAIN = str.maketrans({
@@ -108,11 +138,22 @@ _PLAIN = str.maketrans({
 
 
 def _plain(text):
-  """One way to write quotes, spaces and full-width signs."""
+  """One way to write quotes, spaces, raised numbers and full-width signs."""
   text = unicodedata.normalize("NFC", text).translate(_PLAIN)
-  text = "".join(character if character in _KEPT_AS_THEY_ARE
-                 else unicodedata.normalize("NFKC", character) for character in text)
+  text = "".join(map(_compatible, _RAISED.sub(_power, text)))
   return " ".join(text.split())
+
+
+def _power(match):
+  raised = match[0]
+  return raised if raised in _KEPT_AS_THEY_ARE else "^" + unicodedata.normalize("NFKC", raised)
+
+
+def _compatible(character):
+  if character in _KEPT_AS_THEY_ARE:
+    return character
+  plain = unicodedata.normalize("NFKC", character)
+  return f", {plain}, " if unicodedata.decomposition(character).startswith("<circle>") else plain
 
 
 def _spelled(text):
