@@ -59,7 +59,7 @@ def define(values):
   flag(integer, "grpc_max_threads", None, "Requests by gRPC at once.", lower_bound=1)
   flag(integer, "rest_api_port", 8501, "Port of REST; 0: none.", **port)
   flag(integer, "rest_api_num_threads", None, "Requests by REST at once.", lower_bound=1)
-  flag(integer, "rest_api_timeout_in_ms", 30000, "Limit of a request by REST.", lower_bound=1)
+  flag(integer, "rest_api_timeout_in_ms", 30000, "Limit of a request by REST; 0: none.")
   flag(boolean, "rest_api_enable_cors_support", False, "Let pages of other sites ask by REST.")
   _define_models(flag)
 

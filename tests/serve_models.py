@@ -107,6 +107,10 @@ class Mixed(tf.Module):
     with tf.control_dependencies([tf.debugging.assert_positive(x, "x must be above 0")]):
       return {"y": tf.identity(x)}
 
+  @tf.function(input_signature=[TEXTS])
+  def label(self, inputs):
+    return {"classes": tf.fill([tf.size(inputs), 1], b"\xff<\xc3\xa9")}
+
 
 def make_mixed(root, name="mixed", version=1):
   """serving_default {text: string, number: int64, pixel: uint8[-1, 2], flag: bool} -> {text: upper
@@ -115,12 +119,12 @@ def make_mixed(root, name="mixed", version=1):
 
   echo {image_bytes: string} -> {image_bytes, length: int32}; total {x: f32[-1, -1]} -> {total:
   f32[-1]}; scalar {x: f32[]} -> {y: f32[]} = x + 1; refuse {x: int32} -> {y}, INVALID_ARGUMENT for
-  x <= 0.
+  x <= 0; label {inputs: string} -> {classes: string[-1, 1]}, which is not UTF-8.
   """
   module = Mixed()
   return _save(module, root, name, version, {
       "serving_default": module.mixed, "echo": module.echo, "scalar": module.scalar,
-      "total": module.total, "refuse": module.refuse})
+      "total": module.total, "refuse": module.refuse, "label": module.label})
 
 
 class Slow(tf.Module):

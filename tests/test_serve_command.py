@@ -125,7 +125,7 @@ def test_one_model_and_ctrl_c_with_a_request_under_way(tmp_path):
   serve_models.make_slow(tmp_path, "m", 3)
   port, = ports.free(1)
   with server(f"--model_base_path={tmp_path / 'm'}", "--port=0", f"--rest_api_port={port}",
-              "--embedded", "--nodemo", "--num_load_threads=4",
+              "--embedded", "--nodemo", "--num_load_threads=4", "--rest_api_timeout_in_ms=0",
               "--flush_filesystem_caches") as one:
     ready = one.wait_for("ready: ")
     assert "gRPC" not in ready and "demo" not in ready

@@ -329,14 +329,17 @@ def _logs():
 def test_warm_up_replays_every_kind_of_request(root):
   path = _with_warmup(root, 20, [log.SerializeToString() for log in _logs()])
   servable = servables.load("half_plus_two", 20, path)
-  assert servable.warmup_seconds > 0
+  assert servable.warmup_seconds > 0 and servable.warmup_records == len(_logs())
   servable.close()
 
 
 def test_what_export_writes_is_replayed(root):
   log = warmup.prediction_log("half_plus_two", "serving_default", {"x": X})
   servable = servables.load("half_plus_two", 21, _with_warmup(root, 21, [log]), warm_up=False)
-  assert replay.replay(servable) == 1
+  assert servable.warmup_records is None and replay.replay(servable) == 1
+  servable.close()
+  servable = servables.load("half_plus_two", 1, f"{root}/half_plus_two/1")
+  assert servable.warmup_records is None  # there is no such file
   servable.close()
 
 

@@ -73,12 +73,18 @@ def test_a_batch_is_noted_with_its_padding_and_waits(monitoring):
 
 
 def test_warm_up_of_a_loaded_version(monitoring):
-  servable = types.SimpleNamespace(path="/models/m/1", warmup_seconds=0.5)
-  monitoring.servable_changed("loaded", servable)
-  monitoring.servable_changed("unloaded", servable)
-  monitoring.servable_changed("loaded", types.SimpleNamespace(path="/n", warmup_seconds=0.0))
-  assert lines(monitoring, ":tensorflow:serving:model_warmup_latency_sum") == [
-      ':tensorflow:serving:model_warmup_latency_sum{model_path="/models/m/1",status="OK"} 500000']
+  for path, records in (("/models/m/1", 3), ("/empty", 0), ("/without", None)):
+    servable = types.SimpleNamespace(
+        name="m", path=path, warmup_seconds=0.5, warmup_records=records)
+    monitoring.servable_changed("loaded", servable)
+    monitoring.servable_changed("unloaded", servable)
+  name = ":tensorflow:serving:model_warmup"
+  assert lines(monitoring, f"{name}_latency_sum") == [
+      f'{name}_latency_sum{{model_path="/empty",status="OK"}} 500000',
+      f'{name}_latency_sum{{model_path="/models/m/1",status="OK"}} 500000']
+  assert lines(monitoring, f"{name}_records_read") == [
+      f'{name}_records_read{{model_path="/empty",status="OK"}} 0',
+      f'{name}_records_read{{model_path="/models/m/1",status="OK"}} 3']
 
 
 def test_values_of_counters_by_upstreams_name(monitoring):
@@ -97,15 +103,19 @@ def test_no_name_breaks_the_page(monitoring, model):
   assert label.replace("\\n", "\n").replace('\\"', '"').replace("\\\\", "\\") == model
 
 
-def test_names_of_clients_do_not_fill_the_memory(monitoring, monkeypatch):
-  monkeypatch.setattr(monitoring_module, "MAX_CELLS", 10)
-  for i in range(50):
-    monitoring.request(f"m{i}", "OK")
-    monitoring.examples(f"m{i}", 1)
-  monitoring.request("m0", "OK")
-  assert len(lines(monitoring, ":tensorflow:serving:request_count")) == 10
-  assert len(lines(monitoring, ":tensorflow:serving:request_example_counts_count")) == 10
-  assert monitoring.value("/tensorflow/serving/request_count") == 2
+def test_names_of_clients_do_not_fill_the_memory(monitoring):
+  for i in range(2000):
+    monitoring.request(f"m{i}" + "é" * 100_000, "OK")
+    monitoring.examples(f"m{i}" + "é" * 100_000, 1)
+  served = types.SimpleNamespace(name="served" * 100, path="/m", warmup_records=None)
+  monitoring.servable_changed("loaded", served)
+  monitoring.request(served.name, "OK")  # a model of ours is counted under its whole name
+  name = ":tensorflow:serving:request_count{"
+  counts = lines(monitoring, name)
+  assert len(counts) < 310 and len(monitoring.text()) < 10_000_000
+  assert f'{name}model_name="{served.name}",status="OK"}} 1' in counts
+  assert f'{name}model_name="other models",status="OK"}} 1700' in counts
+  assert sum(int(line.rpartition(" ")[2]) for line in counts) == 2001
 
 
 def test_threads_lose_nothing(monitoring):

@@ -242,6 +242,15 @@ def test_classify_and_regress(ask):
       200, {"results": [[["low", 0.75], ["high", 0.25]]]})
 
 
+def test_a_label_is_written_as_it_is(server):
+  """Also one that is not UTF-8; and only multi-inference counts examples, as upstream has it."""
+  code, _, body = server.rest.handle(
+      "POST", b"/v1/models/mixed:classify", {},
+      b'{"signature_name": "label", "examples": [{"x": 1.0}]}')
+  assert code == 200 and b'[["\xff<\xc3\xa9", 0.0]]' in body
+  assert "request_example_count_total{" not in server.monitoring.text()
+
+
 # --- headers, metrics, failures
 
 

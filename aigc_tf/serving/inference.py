@@ -123,10 +123,12 @@ def serialized_examples(container):
   return [context + example.SerializeToString() for example in chosen.examples]
 
 
-def classify(runner, servable, signature_name, examples, timeout_ms=None, monitoring=None):
+def classify(runner, servable, signature_name, examples, timeout_ms=None, monitoring=None,
+             errors="replace"):
   """Labels and scores of tf.Examples.
 
-  signature_name: "" for the default one.  examples: list of bytes, serialized.
+  signature_name: "" for the default one.  examples: list of bytes, serialized.  errors: what
+  becomes of bytes of a label that are not UTF-8, as in bytes.decode.
 
   Returns: list, one for each example, of [(label str, score float)]; without an output `classes`
     labels are "", without `scores` scores are 0.
@@ -135,7 +137,7 @@ def classify(runner, servable, signature_name, examples, timeout_ms=None, monito
   key, signature = _named(servable, signature_name)
   outputs = _classification_outputs(signature)
   return _classes(*_on_examples(runner, servable, key, outputs, examples, timeout_ms, monitoring,
-                                "Classify"))
+                                "Classify"), errors)
 
 
 def regress(runner, servable, signature_name, examples, timeout_ms=None, monitoring=None):
@@ -234,7 +236,7 @@ def _text(signature):
   return text_format.MessageToString(signature)
 
 
-def _classes(num_examples, outputs):
+def _classes(num_examples, outputs, errors="replace"):
   for alias, dtype in (("classes", tf.string), ("scores", tf.float32)):
     if alias in outputs:
       _check_classes(alias, outputs[alias], dtype, num_examples)
@@ -245,7 +247,7 @@ def _classes(num_examples, outputs):
   shape = num_examples, widths[0]
   labels = outputs.get("classes", np.full(shape, b"", object)).tolist()
   scores = outputs.get("scores", np.zeros(shape, np.float32)).tolist()
-  return [[(label.decode(errors="replace"), score) for label, score in zip(*row, strict=True)]
+  return [[(label.decode(errors=errors), score) for label, score in zip(*row, strict=True)]
           for row in zip(labels, scores, strict=True)]
 
 

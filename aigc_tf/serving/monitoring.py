@@ -1,15 +1,17 @@
 """What the server counts, under TF Serving's own metric names, as Prometheus reads it.
 
 A dashboard made for TF Serving works unchanged: the same names, labels and bucket limits. The page
-is TF Serving's, with two repairs: a line break in a label is escaped, and the sets of labels of one
-metric are limited, for each name that a client invents would be kept for ever.
+is TF Serving's, with two repairs: a line break in a label is escaped, and names that clients invent
+are limited in number and in length, for each would be kept for ever.
 """
 
 import bisect
 import re
 import threading
 
-MAX_CELLS = 10_000  # sets of labels a metric; later ones are not counted
+MAX_INVENTED = 300  # names that are no model's; later ones are counted together
+MAX_NAME_BYTES = 200  # of such a name
+OTHERS = "other models"
 PREFIX = "/tensorflow/serving/"
 
 
@@ -36,10 +38,7 @@ class _Counter:
     self.labels, self.cells = labels, {}
 
   def add(self, values, amount):
-    if values in self.cells:
-      self.cells[values] += amount
-    elif len(self.cells) < MAX_CELLS:
-      self.cells[values] = amount
+    self.cells[values] = self.cells.get(values, 0) + amount
 
   def lines(self, name, labels, cell):
     yield f"{name}{{{labels}}} {cell}"
@@ -57,8 +56,6 @@ class _Histogram:
   def add(self, values, amount):
     cell = self.cells.get(values)
     if cell is None:
-      if len(self.cells) >= MAX_CELLS:
-        return
       cell = self.cells[values] = [[0] * len(self._titles), 0.0]
     cell[0][bisect.bisect_right(self.limits, amount)] += 1
     cell[1] += amount
@@ -82,6 +79,7 @@ def _metrics():
       "batching_session/queuing_latency": _Histogram(("thread_pool_name",), QUEUE_LIMITS),
       "batching_session/wrapped_run_count": _Counter(()),
       "model_warmup_latency": _Histogram(("model_path", "status"), LATENCY_LIMITS),
+      "model_warmup_records_read": _Counter(("model_path", "status")),
       "request_count": _Counter(("model_name", "status")),
       "request_example_count_total": _Counter(("model",)),
       "request_example_counts": _Histogram(("model",), EXAMPLE_LIMITS),
@@ -96,6 +94,17 @@ class Monitoring:
   def __init__(self):
     self._metrics = _metrics()
     self._lock = threading.Lock()
+    self._models, self._invented = set(), set()
+
+  def _name(self, model):
+    """Returns: str, the label of a model, which a client may have invented."""
+    if model in self._models:
+      return model
+    name = model[:MAX_NAME_BYTES].encode()[:MAX_NAME_BYTES].decode(errors="ignore")
+    with self._lock:
+      if len(self._invented) < MAX_INVENTED:
+        self._invented.add(name)
+      return name if name in self._invented else OTHERS
 
   def _add(self, name, values, amount):
     with self._lock:
@@ -103,20 +112,21 @@ class Monitoring:
 
   def request(self, model, status_name):
     """Counts an answered request.  status_name: "OK", "INVALID_ARGUMENT", ..."""
-    self._add("request_count", (model, status_name), 1)
+    self._add("request_count", (self._name(model), status_name), 1)
 
   def latency(self, model, api, entrypoint, micros):
     """Time of a successful request.  api: "Predict", ...  entrypoint: "GRPC" or "REST"."""
-    self._add("request_latency", (model, api, entrypoint), micros)
+    self._add("request_latency", (self._name(model), api, entrypoint), micros)
 
   def runtime(self, model, api, micros):
     """Time of a request within TensorFlow, with the wait for a batch.  api: "Predict", ..."""
-    self._add("runtime_latency", (model, api, "TF1"), micros)
+    self._add("runtime_latency", (self._name(model), api, "TF1"), micros)
 
   def examples(self, model, count):
     """count: number of tf.Examples in a request."""
-    self._add("request_example_counts", (model,), count)
-    self._add("request_example_count_total", (model,), count)
+    labels = (self._name(model),)
+    self._add("request_example_counts", labels, count)
+    self._add("request_example_count_total", labels, count)
 
   def batch_input(self, rows):
     """rows: of an input tensor that is queued for batching."""
@@ -135,9 +145,14 @@ class Monitoring:
         add["batching_session/queuing_latency"](("",), micros)
 
   def servable_changed(self, event, servable):
-    """A listener of the manager: notes how long a version's warm-up took."""
-    if event == "loaded" and servable.warmup_seconds:
-      self._add("model_warmup_latency", (str(servable.path), "OK"), servable.warmup_seconds * 1e6)
+    """A listener of the manager: notes the names of models, and the warm-up of each version."""
+    if event != "loaded":
+      return
+    self._models.add(servable.name)
+    if servable.warmup_records is not None:
+      labels = (str(servable.path), "OK")
+      self._add("model_warmup_latency", labels, servable.warmup_seconds * 1e6)
+      self._add("model_warmup_records_read", labels, servable.warmup_records)
 
   def value(self, name):
     """name: "/tensorflow/serving/request_count", ...  Returns: int, its first count or 0."""

@@ -19,14 +19,14 @@ MAX_RECORDS = 1000
 
 
 def replay(servable):
-  """Runs a servable's own warm-up requests; none if it has no such file.
+  """Runs a servable's own warm-up requests.
 
-  Returns: int, how many.  Raises: ServingError of the first that fails; UserError if the messages'
-  classes are not installed.
+  Returns: int, how many; None if it has no such file.
+  Raises: ServingError of the first that fails; UserError if the messages' classes are not installed.
   """
   path = os.path.join(servable.path, FILE)
   if not tf.io.gfile.exists(path):
-    return 0
+    return None
   count = 0
   for record in _records(path):
     _run(servable, _parse(record, path))

@@ -4,6 +4,7 @@ The order of the checks is TF Serving's: path, JSON, model, signature, values. S
 JSON is answered 400 even if there is no such model.
 """
 
+import functools
 import json
 import re
 import time
@@ -130,7 +131,6 @@ class Rest:
     with self._servable(call) as servable:
       results = function(self._runner, servable, name, examples, timeout_ms=self._timeout_ms,
                          monitoring=self._monitoring)
-    self._monitoring.examples(servable.name, len(examples))
     return writer(results)
 
   def _servable(self, call):
@@ -213,5 +213,6 @@ def _json_text(value):
 
 
 _NOTHING = re.compile(rb"(?!)")
-_ON_EXAMPLES = {"classify": (inference.classify, json_outputs.classifications),
+_ON_EXAMPLES = {"classify": (functools.partial(inference.classify, errors="surrogateescape"),
+                             json_outputs.classifications),
                 "regress": (inference.regress, json_outputs.regressions)}

@@ -37,7 +37,7 @@ def load(name, version, path, parallelism=0, warm_up=True):
     servable = Servable(name, version, path, meta_graph, parallelism)
     servable.load_seconds = time.monotonic() - start
     if warm_up:
-      replay.replay(servable)
+      servable.warmup_records = replay.replay(servable)
       servable.warmup_seconds = time.monotonic() - start - servable.load_seconds
     return servable
   except Exception as error:
@@ -51,12 +51,14 @@ class Servable:
 
   name, version, path: of the model.  signatures: {key: SignatureDef} as in saved_model.pb, its
   `__saved_model_init_op` too.  load_seconds, warmup_seconds: how long these took.
+  warmup_records: int, how many were replayed; None without a file of them.
   """
 
   def __init__(self, name, version, path, meta_graph, parallelism=0):
     self.name, self.version, self.path = name, version, path
     self.signatures = bundle.signatures(meta_graph)
     self.load_seconds = self.warmup_seconds = 0.0
+    self.warmup_records = None
     self._compiled = bundle.compiled_signatures(meta_graph)
     self._session = bundle.start(path, meta_graph, parallelism)
     self._execute, self._handle = _executor(self._session)
