@@ -7,6 +7,7 @@ import pytest
 
 from aigc_tf.data import speech_text
 from aigc_tf.errors import UserError
+from aigc_tf.generation import sentences
 
 
 def test_phonemes_keep_the_marks():
@@ -42,6 +43,16 @@ def test_digits_that_nobody_writes_out():
     (["123"], ""), (["He had a café."] + 20 * ["An English sentence of many letters."], "en")])
 def test_guessed_language(texts, language):
   assert speech_text.guess_language(texts) == language
+
+
+@pytest.mark.parametrize("text,most,expected", [
+    ('He said "go." Then (at last.) he did.', 99, ['He said "go."', "Then (at last.)", "he did."]),
+    ("他说：“好。”我走了……再见！）好", 99, ["他说：“好。”", "我走了……", "再见！）", "好"]),
+    ("Wait… what?” He", 99, ["Wait…", "what?”", "He"]),
+    ("so, this is one that has no other comma", 20, ["so, this is one that", "has no other comma"]),
+    ("it is 1,000 of them", 8, ["it is", "1,000 of", "them"])])
+def test_sentences_end_behind_what_closes_them(text, most, expected):
+  assert sentences.cut(text, most) == expected
 
 
 @pytest.mark.parametrize("language,symbols,words", [
