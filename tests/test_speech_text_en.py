@@ -150,7 +150,9 @@ from the 3rd-5th of May => from the third to the fifth of may
 -5-10 => minus five to ten
 500-1000 people => five hundred to one thousand people
 1-800-555-1234 => one eight zero zero, five five five, one two three four
+1st-3rd => first to third
 # dates and times
+5 a.m, 6 lbs., 9/11 => five a m, six pounds, nine eleven
 on the 5th of May => on the fifth of may
 2024/03/14 => march fourteenth, twenty twenty four
 12-31-1999 => december thirty first, nineteen ninety nine

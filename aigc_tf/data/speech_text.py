@@ -139,7 +139,7 @@ _PLAIN = str.maketrans({
 
 def _plain(text):
   """One way to write quotes, spaces, raised numbers and full-width signs."""
-  text = unicodedata.normalize("NFC", text).translate(_PLAIN)
+  text = re.sub(r"，(?=\d)", ", ", unicodedata.normalize("NFC", text).translate(_PLAIN))
   text = "".join(map(_compatible, _RAISED.sub(_power, text)))
   return " ".join(text.split())
 

@@ -119,7 +119,7 @@ _NUMBER = f"(?P<number>{_QUANTITY})"
 _SCALE = r"(?P<scale>hundred|thousand|million|billion|trillion|[kmb]n?)\b"
 _SIGNS, _UNITS, _EACH = _any(words.MONEY), _any(words.UNITS), _any(words.EACH)
 _DASH = r"(?:[-–~]|\s[-–~]\s)"
-_BEHIND = rf"\s?(?:%|{_SIGNS}|{_UNITS}|[ap]m|[AP]M)"  # a number
+_BEHIND = rf"(?:\s?(?:%|{_SIGNS}|{_UNITS}|[ap]m|[AP]M)|st|nd|rd|th)"  # a number
 
 _RULES = [(re.compile(pattern, flags), function) for pattern, flags, function in (
     # Dashes and points of other things.
@@ -166,10 +166,10 @@ _RULES = [(re.compile(pattern, flags), function) for pattern, flags, function in
     (r"(?<=\d) / (?=\d)", 0, lambda m: " divided by "),
     (r"(?<=[\w)])\^(?=[\w(−-])", 0, lambda m: " to the power of "),
     (r"(?<!\w)~\s?(?=\d)", 0, lambda m: "about "),
-    (r"\b24/7\b", 0, lambda m: "twenty four seven"),
+    (r"(?<![\d/])(?:24/7|9/11)(?![\d/])", 0, lambda m: m[0].replace("/", " ")),
     (r"(?:(?<![\d/])(?P<whole>\d+) )?\b(?P<top>\d{1,3})/(?P<bottom>\d{1,3})\b(?!/)", 0, _fraction),
     (r"\b(\d+)\s?h\s?(\d\d?)\s?m(?:in)?\b", 0, _hours_and_minutes),
-    (rf"(?<![\w.]){_NUMBER}(?P<space>[ -]?)(?P<unit>{_UNITS})(?!\w)(?:\.(?=\s+[a-z]))?", 0, _unit),
+    (rf"(?<![\w.]){_NUMBER}(?P<space>[ -]?)(?P<unit>{_UNITS})(?!\w)(?:\.(?=\s+[a-z]|,))?", 0, _unit),
     # Numbers.
     (r"(?<![\d.])\d+(?:\.\d+){2,}\b", 0, _version),
     (r"\b(\d{1,3}(?:,\d{3})+|\d{1,15})(?:st|nd|rd|th)\b", re.IGNORECASE,

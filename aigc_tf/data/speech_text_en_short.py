@@ -91,8 +91,8 @@ RULES = [(re.compile(pattern, flags), function) for pattern, flags, function in 
      _address),
     (rf"\b(?:{_NAME}){{1,4}}(?:{_ENDINGS})\b(?:/(?:{_PATH}*[\w/])?)?", 0, _address),
     (r"(?:(?<=[a-z]{2})|(?<=\d))\.(?=[A-Z][a-z])", 0, lambda m: ". "),  # the space is missing
-    (r"(?<=\d)\s?([ap])\.\s?m\.(?!\w)", re.IGNORECASE,
-     lambda m: f"{m[1]}m{stop(m, _END_OF_TIME)}"),
+    (r"(?<=\d)\s?([ap])\.\s?m\b\.?(?!\w)", re.IGNORECASE,
+     lambda m: f"{m[1]}m{stop(m, _END_OF_TIME) if m[0].endswith('.') else ''}"),
     (rf"\bSt\b\.?(?=\s+(?!{_OPENING})[A-Z])", 0, lambda m: "saint"),
     (r"(?<=[a-z\d] )St\b(?!\.)", 0, lambda m: "street"),
     (rf"\b({_any(words.BRITISH_TITLES)})(?=\s+[A-Z])", 0, lambda m: words.BRITISH_TITLES[m[1]]),

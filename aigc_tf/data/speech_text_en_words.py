@@ -81,7 +81,8 @@ TITLES = {  # before a name
 BRITISH_TITLES = {"Mr": "mister", "Mrs": "missus", "Ms": "miz", "Dr": "doctor", "Prof": "professor"}
 BEFORE_NUMBERS = {
     "no": "number", "nos": "numbers", "p": "page", "fig": "figure", "figs": "figures",
-    "sec": "section", "ch": "chapter", "art": "article", "apt": "apartment", "rm": "room"}
+    "sec": "section", "ch": "chapter", "art": "article", "apt": "apartment", "rm": "room",
+    "eq": "equation"}
 BEFORE_QUANTITIES = {"max": "maximum", "min": "minimum", "est": "established", "ca": "circa",
                      "c": "circa"}  # in small letters: Max is a name
 

@@ -135,9 +135,10 @@ _RULES = [(re.compile(pattern), function) for pattern, function in (
     # Dashes and points of other things.
     (r"(?<!\d)(\d{4})([-/.])(\d\d?)\2(\d\d?)(?!\d)", _date),
     (rf"((?:{_CODES})(?:号码|号|群|是|为|[: ]){{0,3}})(\d[\d -]*\d){_COUNTED}", _code),
-    (r"(?<!\d)()((?:\+86[ -]?)?1[3-9]\d[ -]?\d{4}[ -]?\d{4}|0\d{2,3}[ -]\d{7,8}|\d+(?:-\d+){2,})"
+    (r"(?<!\d)(?:\+86[ -]?)?()(1[3-9]\d[ -]?\d{4}[ -]?\d{4}|0\d{2,3}[ -]\d{7,8}|\d+(?:-\d+){2,})"
      r"(?!\d)", _code),
-    (r"(?i)(?<![a-z])www\.", lambda m: "W W W点"),
+    (r"(?i)https?://(www\.)?|(?<![a-z])(www\.)", lambda m: "W W W点" if m[1] or m[2] else ""),
+    (r"(?<=\w)\?(?=\w+=)", lambda m: "问号"),
     (rf"(?<!\S)(\d{{1,3}})\.\s?(?={HAN})", lambda m: f"{m[1]}、"),  # of a list
     (rf"(?<![A-Za-z])([A-Z])\.(?=\s?(?:[A-Z]\.|{HAN}))", lambda m: f"{m[1]} "),
     (r"(?<=[A-Za-z])\.(?=[A-Za-z\d])|(?<=\d)\.(?=[A-Za-z])", lambda m: "点"),
@@ -151,7 +152,7 @@ _RULES = [(re.compile(pattern), function) for pattern, function in (
     (rf"(\d(?:\s?(?:[%‰]|{_UNIT}|[年月日号点时分元块万个天岁度米]))?)(?:{_DASH}(?=(?:{_CURRENCY})?\d)|"
      r"\s?~\s?(?=-\d))", lambda m: f"{m[1]}到"),
     # Years and times.
-    (r"(?<!\d)\d{4}(?=年代)|(?<!\d)\d\d(?=年\d\d?月)", lambda m: digits(m[0])),
+    (r"(?<!\d)(?:\d{4}(?=年代)|20\d\d(?=[级届]))|(?<!\d)\d\d(?=年\d\d?月)", lambda m: digits(m[0])),
     (r"(?<![\d第.])(?:1\d|20)\d\d(?=年(?!级))", _year),
     (r"(?<![\d.])(\d[05])(?=后(?![面退来天]))", lambda m: digits(m[1])),
     (r"(?<!\d)(\d\d?):(\d\d)(?::(\d\d))?(?!\d)", _time),
@@ -169,8 +170,9 @@ _RULES = [(re.compile(pattern), function) for pattern, function in (
     (r"(?<=\d)\s?\*\s?(?=\d)", lambda m: "乘以"),
     (r"(\d)\^([-−]?)(\d+)", lambda m: f"{m[1]}的{'负' if m[2] else ''}{m[3]}次方"),
     (r"~\s?(?=\d)", lambda m: "约"),
+    (rf"(?<=[元块米里克斤升])/(?={HAN})", lambda m: "每"),
     # Numbers.
-    (rf"(?<![\d.第])2(?={_MEASURES})", lambda m: "两"),
+    (rf"(?<![\d.第])2(?=(?:到3)?(?:{_MEASURES}))", lambda m: "两"),
     (r"\d+(?:\.\d+){2,}", lambda m: "点".join(decimal(part) for part in m[0].split("."))),
     (_NUMBER, lambda m: decimal(m[0])),
 )]
