@@ -3,14 +3,16 @@
 import os
 import re
 
+from google.protobuf import text_format
 import pytest
 
 from aigc_tf.errors import UserError
 from aigc_tf.serving import deployment
+from aigc_tf.serving import manager
 from aigc_tf.serving import server_config
 from aigc_tf.serving import status
 
-pytest.importorskip("tensorflow_serving")
+model_server_config_pb2 = pytest.importorskip("tensorflow_serving.config.model_server_config_pb2")
 
 MODELS = """
 model_config_list {
@@ -98,15 +100,40 @@ def test_unreadable_files(tmp_path):
     server_config.read_batching(str(tmp_path / "binary"))
 
 
-def test_a_platform_cannot_change():
-  old = server_config.ModelConfig("m", "/m")
-  new = server_config.ModelConfig("m", "/m", platform="torch")
+def _reloaded(text):
+  message = text_format.Parse(
+      f"model_config_list {{ {text} }}", model_server_config_pb2.ModelServerConfig())
+  served = manager.Manager([], start_wait_seconds=0)
+  try:
+    served.reload([server_config.ModelConfig("old", "/none")])
+  except status.ServingError:
+    pass  # it is configured now, and that is enough here
   with pytest.raises(status.ServingError) as caught:
-    server_config.validate([new], [old])
-  assert caught.value.code == status.INVALID_ARGUMENT
-  assert caught.value.message == (
-      "Illegal to change a model's platform. For model m platform was tensorflow and new platform "
-      "requested is torch")
+    served.reload(server_config.from_proto(message))
+  assert caught.value.code in (status.INVALID_ARGUMENT, status.FAILED_PRECONDITION)
+  return caught.value.message
+
+
+NEW, OLD = 'config { name: "new" base_path: "/n" ', 'config { name: "old" base_path: "/none" '
+TORCH, BOTH, LABEL = 'model_platform: "torch" ', "model_type: TENSORFLOW ", (
+    'version_labels { key: "a" value: 1 } ')
+
+
+# Two mistakes each: the first of upstream's order is told.
+@pytest.mark.parametrize("text, expected", [
+    (f"{NEW} {TORCH} }} {NEW} {TORCH} }}", "Illegal to list model new multiple times"),
+    (f'{NEW} }} {NEW} {TORCH} }}', "Illegal to list model new multiple times"),
+    (f'{NEW} }} config {{ name: "a" base_path: "a" }}', "Expected model a to have an absolute"),
+    (f"{NEW} }} {OLD} {TORCH} }}", "Illegal to change a model's platform. For model old platform "
+     "was tensorflow and new platform requested is torch"),
+    (f"{NEW} {TORCH} }} {OLD} }}", "Illegal setting neither ModelServerConfig::model_type "
+     "(deprecated) nor ModelServerConfig::model_platform, model name is old"),
+    (f"{NEW} {TORCH} {LABEL} }}", "Request to assign label to version 1 of model new"),
+    (f"{NEW} {TORCH} }} config {{ name: 'm' base_path: '/m' }}",
+     "Model new requests unsupported platform torch"),
+    (f"{NEW} {TORCH} {BOTH} }}", "Illegal setting both ModelServerConfig::model_type")])
+def test_the_first_mistake_of_upstreams_order_is_told(text, expected):
+  assert _reloaded(text).startswith(expected)
 
 
 def test_batching(tmp_path):

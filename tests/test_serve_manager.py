@@ -1,7 +1,8 @@
 """The manager: the wanted versions are loaded, swapped without a failed request, and told of."""
 
-import itertools
+from concurrent import futures
 import os
+import re
 import shutil
 import threading
 import time
@@ -9,12 +10,14 @@ import weakref
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from aigc_tf.errors import UserError
 from aigc_tf.serving import manager as managers
 from aigc_tf.serving import server_config
 from aigc_tf.serving import status
 from aigc_tf.serving import versions
+from aigc_tf.serving import warmup
 from tests import serve_models
 
 X = {"x": np.array([1, 2, 5], np.float32)}
@@ -164,10 +167,8 @@ def test_labels_for_what_is_not_there_yet(base, serve):
 def test_a_half_written_version_waits_until_it_is_whole(base, serve, saved):
   manager = serve(server_config.single("half", base))
   os.mkdir(f"{base}/2")
-  _wait_until(lambda: _states(manager).get(2) == "END")
-  state, = manager.versions("half", 2)
-  assert state.error_code == status.NOT_FOUND
-  assert "Could not find SavedModel .pb or .pbtxt" in state.error_message
+  _wait_until(lambda: manager._models["half"].get(2) and manager._models["half"][2].failures)
+  assert manager.versions("half", 2) == [versions.VersionState(2, "LOADING", status.OK, "")]
   assert _states(manager)[1] == "AVAILABLE"
   shutil.copytree(saved, f"{base}/2", dirs_exist_ok=True)  # long before the retry is due
   _wait_until(lambda: _states(manager) == {2: "AVAILABLE", 1: "END"})
@@ -177,16 +178,21 @@ def test_a_half_written_version_waits_until_it_is_whole(base, serve, saved):
 def test_failed_loads_are_tried_again_a_few_times(base, serve, caplog):
   broken = serve_models.make_broken(os.path.dirname(base), "half", 2)
   manager = serve(server_config.ModelConfig("half", base, ("all",)), max_load_retries=2,
-                  load_retry_seconds=0.1)
+                  load_retry_seconds=0.5)
   assert _run(manager, "half") == 1  # the others are served meanwhile
 
   def attempts():
     return sum("Version 2 of half cannot be loaded" in line for line in caplog.messages)
 
-  _wait_until(lambda: attempts() == 3)
-  time.sleep(0.5)
+  while attempts() < 3:  # to the outside that is one load
+    assert manager.versions("half", 2) == [versions.VersionState(2, "LOADING", status.OK, "")] or (
+        attempts() == 3)
+    time.sleep(0.01)
+  time.sleep(1)
   assert attempts() == 3
   assert _states(manager) == {2: "END", 1: "AVAILABLE"}
+  state, = manager.versions("half", 2)
+  assert state.error_code == status.DATA_LOSS and "Can't parse" in state.error_message
   shutil.rmtree(broken)
   _publish(base, 2)  # other files: a new chance
   _wait_until(lambda: _states(manager) == {2: "AVAILABLE", 1: "AVAILABLE"})
@@ -265,6 +271,12 @@ def test_reload(base, serve, tmp_path):
   assert code == status.UNKNOWN
   assert message.startswith(
       "1 model(s) did not become available: {{third: Could not find base path")
+  serve_models.make_broken(tmp_path)
+  broken = server_config.single("broken", f"{tmp_path}/broken")
+  code, message = _error(manager.reload, [one, broken])
+  assert code == status.UNKNOWN and re.fullmatch(
+      r"1 model\(s\) did not become available: \{\{\{name: broken version: 1\} due to error: "
+      r"DATA_LOSS: Can't parse .*\}, \}", message, re.DOTALL), message
 
 
 def test_the_config_file_is_read_again(base, serve, tmp_path):
@@ -323,49 +335,48 @@ def test_after_stop_nothing_is_served_or_held(base, serve):
   assert _states(manager) == {1: "END"}
 
 
-# --- the rules
+def test_stopping_twice_at_once_closes_once(base, serve):
+  manager = serve(server_config.single("half", base))
+  told = []
+
+  def listen(event, servable):
+    told.append((event, servable.version))
+    time.sleep(0.2)
+
+  manager.listeners.append(listen)
+  with futures.ThreadPoolExecutor(4) as pool:
+    with manager.servable("half"):
+      stops = [pool.submit(manager.stop) for _ in range(4)]
+      time.sleep(0.2)  # all wait for the request
+    for stop in stops:
+      stop.result()
+  assert told == [("unloaded", 1)]
 
 
-def test_retries_are_limited():
-  version = versions.Version("m", 1, "/m/1")
-  assert version.is_loadable(0)
-  version.fail(status.ServingError(status.DATA_LOSS, "bad"), retry_seconds=60)
-  assert not version.is_loadable(59) and version.is_loadable(60)
-  assert version.described() == versions.VersionState(1, "END", status.DATA_LOSS, "bad")
-  version.fail(status.ServingError(status.DATA_LOSS, "bad"), retry_seconds=None)
-  assert not version.is_loadable(1e9)
+def test_what_is_in_use_is_not_closed(base, serve, monkeypatch):
+  monkeypatch.setattr(managers, "STOP_SECONDS", 0.1)
+  manager = serve(server_config.single("half", base))
+  with manager.servable("half") as servable:
+    manager.stop()
+    assert servable.run("serving_default", X, ("y",))[0].tolist() == [2.5, 3, 4.5]
+  manager.stop()
+  assert _states(manager) == {1: "END"}
 
 
-def _steps(model, now_seconds):
-  """Takes all steps until there are none; every third version cannot be loaded."""
-  while action := versions.next_action(model, now_seconds):
-    what, version = action
-    if what == "unload":
-      version.state = versions.END
-    elif version.number % 3:
-      version.state = versions.AVAILABLE
-    else:
-      version.fail(status.ServingError(status.INTERNAL, "no"), None)
-    yield
-
-
-STATES = [(versions.START, True), (versions.AVAILABLE, True), (versions.AVAILABLE, False),
-          (versions.END, False)]
-
-
-def _available(model):
-  return {version.number for version in model if version.state == versions.AVAILABLE}
-
-
-def test_one_version_is_always_available():
-  for states in itertools.product(STATES, repeat=4):
-    model = [versions.Version("m", number, "") for number in range(1, 5)]
-    for version, (version.state, version.wanted) in zip(model, states, strict=True):
-      pass
-    was, wanted = _available(model), {version.number for version in model if version.wanted}
-    for _ in _steps(model, 0):
-      assert _available(model) or not was or not wanted
-    loaded = _available(model) & wanted
-    assert loaded >= {number for number in wanted if number % 3}
-    if loaded or not wanted:
-      assert _available(model) == loaded  # nothing else is kept
+def test_a_load_that_ends_after_stop_is_undone(base, serve, monkeypatch):
+  monkeypatch.setattr(managers, "STOP_SECONDS", 0.05)
+  manager = serve(server_config.single("half", base))
+  told = []
+  manager.listeners.append(lambda event, servable: told.append((event, servable.version)))
+  log = warmup.prediction_log("half", "serving_default", X)
+  with_warmup = _publish(base, "tmp")
+  os.makedirs(f"{with_warmup}/assets.extra")
+  with tf.io.TFRecordWriter(f"{with_warmup}/{warmup.FILE}") as writer:
+    for _ in range(1000):
+      writer.write(log)
+  os.rename(with_warmup, f"{base}/2")
+  _wait_until(lambda: _states(manager).get(2) == "LOADING")
+  manager.stop()
+  assert manager._thread.is_alive()  # it loads
+  manager._thread.join(WAIT_SECONDS)
+  assert told == [("unloaded", 1)] and _states(manager) == {2: "END", 1: "END"}

@@ -80,23 +80,23 @@ class Manager:
       self.stop()
       raise UserError("; ".join(
           f"model {name} ({self._configs[name].base_path}): {text}"
-          for name, text in missing.items()))
+          for name, (text, _) in missing.items()))
 
   def stop(self):
-    """Unloads everything, after the requests under way."""
+    """Unloads everything, after the requests under way; what is still in use then stays."""
     with self._changed:
       self._stopping = True
       self._available = {}
       self._changed.notify_all()
     if self._thread is not None:
       self._thread.join(STOP_SECONDS)
-    loaded = [version for model in self._models.values() for version in model.values()
-              if version.servable is not None]
     with self._changed:
+      every = [version for model in self._models.values() for version in model.values()]
       self._changed.wait_for(
-          lambda: not any(version.references for version in loaded), STOP_SECONDS)
-    for version in loaded:
-      self._close(version)
+          lambda: not any(version.references for version in every), STOP_SECONDS)
+    for version in every:
+      if not version.references:
+        self._close(version)
 
   # --- requests
 
@@ -165,12 +165,11 @@ class Manager:
     new model could not be loaded (which goes on being tried).
     """
     with self._reload_lock:
-      with self._changed:
-        old = set(self._configs)
+      old = self._configs
       self._apply(configs)
     missing = self._wait_for([config.name for config in configs if config.name not in old])
     if missing:
-      text = "".join(f"{{{name}: {error}}}, " for name, error in missing.items())
+      text = "".join(f"{{{error}}}, " for _, error in missing.values())
       raise status.ServingError(
           status.UNKNOWN, f"{len(missing)} model(s) did not become available: {{{text}}}")
 
@@ -179,6 +178,7 @@ class Manager:
     with self._changed:
       server_config.validate(configs, list(self._configs.values()))
       labels = {config.name: self._checked_labels(config) for config in configs}
+      server_config.check_platforms(configs)
       new = {config.name: config for config in configs}
       self._found -= {name for name in new if new[name] != self._configs.get(name)}
       self._configs, self._labels = new, labels
@@ -198,7 +198,7 @@ class Manager:
     return dict(config.labels)
 
   def _wait_for(self, names):
-    """Waits until each model has been loaded or has failed.  Returns: {name: why it cannot run}."""
+    """Waits until each model has been loaded or has failed.  Returns: {name: _why_not}."""
     deadline = time.monotonic() + self._start_wait_seconds
     with self._changed:
       while not self._stopping and not all(map(self._is_settled, names)):
@@ -212,12 +212,13 @@ class Manager:
         version.is_settled() for version in self._models[name].values() if version.wanted)
 
   def _why_not(self, name):
+    """Returns: (str for who starts the server, str in TF Serving's words)."""
     failed = [version for version in self._models.get(name, {}).values() if version.error]
     if failed:
-      text = " ".join(failed[-1].error.message.split())
-      return f"version {failed[-1].number} cannot be loaded: {text}"
-    return self._complaints.get(name) or (
+      return failed[-1].why_not()
+    text = self._complaints.get(name) or (
         f"no version after {self._start_wait_seconds:g} s: name its folder by a number, as in 1/")
+    return text, f"{name}: {text}"
 
   # --- the thread
 
@@ -334,6 +335,9 @@ class Manager:
         version.fail(error, time.monotonic() + self._load_retry_seconds if again else None)
         self._changed.notify_all()
       return
+    if self._stopping:  # which may have waited long enough
+      version.state = versions.END
+      return servable.close()
     logging.info("Loaded version %d of %s in %.2f s, warmed it up in %.2f s", version.number,
                  version.name, servable.load_seconds, servable.warmup_seconds)
     self._tell("loaded", servable)
@@ -360,7 +364,10 @@ class Manager:
       self._close(version)
 
   def _close(self, version):
-    servable, version.servable = version.servable, None
+    with self._changed:
+      servable, version.servable = version.servable, None
+    if servable is None:
+      return
     self._tell("unloaded", servable)
     servable.close()
     logging.info("Unloaded version %d of %s", version.number, version.name)

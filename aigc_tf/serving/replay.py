@@ -22,7 +22,7 @@ def replay(servable):
   """Runs a servable's own warm-up requests.
 
   Returns: int, how many; None if it has no such file.
-  Raises: ServingError of the first that fails; UserError if the messages' classes are not installed.
+  Raises: ServingError of the first that fails; UserError if their classes are not installed.
   """
   path = os.path.join(servable.path, FILE)
   if not tf.io.gfile.exists(path):

@@ -28,7 +28,8 @@ class ModelConfig:
 
   name: as requests name it.  base_path: folder of the versions, absolute or a URI.
   policy: ("latest", n), ("all",) or ("specific", (versions)): which of them are served.
-  labels: {label: version}.  platform: only "tensorflow" can be served.
+  labels: {label: version}.  platform: only "tensorflow" can be served.  mistake: what is wrong
+  with the fields that name the platform; it is told when the platform is asked for.
   """
 
   name: str
@@ -36,6 +37,7 @@ class ModelConfig:
   policy: tuple = LATEST
   labels: dict = dataclasses.field(default_factory=dict)
   platform: str = PLATFORM
+  mistake: str = ""
 
 
 def single(name, base_path):
@@ -52,6 +54,7 @@ def read_models(path):
   try:
     configs = from_proto(message)
     validate(configs)
+    check_platforms(configs)
   except status.ServingError as error:
     raise UserError(f"{path}: {error.message}") from error
   return configs
@@ -77,7 +80,7 @@ def from_proto(message):
         "is currently supported"))
   return [ModelConfig(
       name=config.name, base_path=config.base_path, policy=_policy(config.model_version_policy),
-      labels=dict(config.version_labels), platform=_platform(config))
+      labels=dict(config.version_labels), **_platform(config))
       for config in message.model_config_list.config]
 
 
@@ -91,22 +94,20 @@ def _policy(message):
 
 
 def _platform(config):
-  """Returns: str; the number of the time before there were names is still read."""
-  if config.model_type:
-    if config.model_platform:
-      raise _invalid("Illegal setting both ModelServerConfig::model_type (deprecated) and "
-                     f"ModelServerConfig::model_platform, model name is {config.name}")
-    if config.model_type == _serving_api().TENSORFLOW:
-      return PLATFORM
-    raise _invalid(f"ModelServerConfig::model_type choice {config.model_type} not supported.")
-  if not config.model_platform:
-    raise _invalid("Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
-                   f"ModelServerConfig::model_platform, model name is {config.name}")
-  return config.model_platform
+  """Returns: dict of `platform` or `mistake`; the number before there were names is still read."""
+  if config.model_type and config.model_platform:
+    return {"mistake": "Illegal setting both ModelServerConfig::model_type (deprecated) and "
+                       f"ModelServerConfig::model_platform, model name is {config.name}"}
+  if config.model_type and config.model_type != _serving_api().TENSORFLOW:
+    return {"mistake": f"ModelServerConfig::model_type choice {config.model_type} not supported."}
+  if not config.model_type and not config.model_platform:
+    return {"mistake": "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
+                       f"ModelServerConfig::model_platform, model name is {config.name}"}
+  return {"platform": config.model_platform or PLATFORM}
 
 
 def validate(configs, previous=()):
-  """Checks what cannot be served.
+  """Checks a change of what is served. The platforms of new models come last: check_platforms.
 
   configs, previous: lists of ModelConfig; `previous` is what has been served so far.
   Raises: ServingError INVALID_ARGUMENT, in TF Serving's words.
@@ -122,12 +123,22 @@ def validate(configs, previous=()):
                      f"base_path()={config.base_path}")
   platforms = {config.name: config.platform for config in previous}
   for config in configs:
-    old = platforms.get(config.name, config.platform)
-    if old != config.platform:
+    if config.name in platforms and _platform_of(config) != platforms[config.name]:
       raise _invalid(f"Illegal to change a model's platform. For model {config.name} platform was "
-                     f"{old} and new platform requested is {config.platform}")
-    if config.platform != PLATFORM:
+                     f"{platforms[config.name]} and new platform requested is {config.platform}")
+
+
+def check_platforms(configs):
+  """configs: list of ModelConfig.  Raises: ServingError INVALID_ARGUMENT, in the same words."""
+  for config in configs:
+    if _platform_of(config) != PLATFORM:
       raise _invalid(f"Model {config.name} requests unsupported platform {config.platform}")
+
+
+def _platform_of(config):
+  if config.mistake:
+    raise _invalid(config.mistake)
+  return config.platform
 
 
 def _invalid(message):

@@ -48,9 +48,19 @@ class Version:
     self._tried_files = self._seen_files = None
 
   def described(self):
+    """Returns: VersionState.  To the outside a load lasts until no retry is left."""
+    waits = self.state == END and self.wanted and self.retry_seconds is not None
+    if waits or self.state == LOADING:
+      return VersionState(self.number, LOADING, status.OK, "")
     error = self.error
     return VersionState(self.number, self.state, error.code if error else status.OK,
                         error.message if error else "")
+
+  def why_not(self):
+    """Returns: (what is wrong in one line, the same in TF Serving's words)."""
+    return (f"version {self.number} cannot be loaded: {' '.join(self.error.message.split())}",
+            f"{{name: {self.name} version: {self.number}}} due to error: "
+            f"{status.NAMES[self.error.code]}: {self.error.message}")
 
   def is_loadable(self, now_seconds):
     if self.state == START:
