@@ -126,7 +126,7 @@ _RULES = [(re.compile(pattern, flags), function) for pattern, flags, function in
     (r"(?<!\S)\*(?!\S)(?! \d)", 0, lambda m: "star"),
     (r"#\s?(?=\d)", 0, lambda m: "number "),
     (r"(?:\+\d{1,3}[ .-]?)?(?:\(\d{3}\) ?|\b\d{3}[ .-])\d{3}[ .-]\d{4}\b|"
-     r"\b(?!\d\d0-\d\d00\b)\d{3}-\d{4}\b|\+\d{1,3}(?: \d{2,4}){2,4}\b", 0, _telephone),
+     r"\b(?!\d\d0-\d\d00\b)[2-9]\d\d-\d{4}\b|\+\d{1,3}(?: \d{2,4}){2,4}\b", 0, _telephone),
     (r"\b(?P<year>\d{4})([-/.])(?P<month>\d\d?)\2(?P<day>\d\d?)\b", 0, _numeric_date),
     (r"\b(?P<month>\d\d?)([-/.])(?P<day>\d\d?)\2(?P<year>\d{4})\b", 0, _numeric_date),
     (r"\b(?P<month>\d\d?)/(?P<day>\d\d?)/(?P<year>\d\d)\b", 0, _numeric_date),
@@ -169,7 +169,8 @@ _RULES = [(re.compile(pattern, flags), function) for pattern, flags, function in
     (r"(?<![\d/])(?:24/7|9/11)(?![\d/])", 0, lambda m: m[0].replace("/", " ")),
     (r"(?:(?<![\d/])(?P<whole>\d+) )?\b(?P<top>\d{1,3})/(?P<bottom>\d{1,3})\b(?!/)", 0, _fraction),
     (r"\b(\d+)\s?h\s?(\d\d?)\s?m(?:in)?\b", 0, _hours_and_minutes),
-    (rf"(?<![\w.]){_NUMBER}(?P<space>[ -]?)(?P<unit>{_UNITS})(?!\w)(?:\.(?=\s+[a-z]|,))?", 0, _unit),
+    (rf"(?<![\w.]){_NUMBER}(?P<space>[ -]?)(?P<unit>{_UNITS})(?!\w)(?:\.(?=\s+[a-z]|,))?", 0,
+     _unit),
     # Numbers.
     (r"(?<![\d.])\d+(?:\.\d+){2,}\b", 0, _version),
     (r"\b(\d{1,3}(?:,\d{3})+|\d{1,15})(?:st|nd|rd|th)\b", re.IGNORECASE,

@@ -87,9 +87,9 @@ _ENDINGS = "com|org|net|edu|gov|io|dev|info|uk|de|fr|cn|jp|eu|us|ca|au|app|ai"
 
 # Before numbers are written out.
 RULES = [(re.compile(pattern, flags), function) for pattern, flags, function in (
-    (rf"\bhttps?://{_PATH}*[\w/]|\bwww\.{_PATH}*[\w/]|\b[\w.+-]{{1,64}}@[\w-]+(?:\.[\w-]+)+", 0,
+    (rf"\bhttps?://{_PATH}*\w|\bwww\.{_PATH}*\w|\b[\w.+-]{{1,64}}@[\w-]+(?:\.[\w-]+)+", 0,
      _address),
-    (rf"\b(?:{_NAME}){{1,4}}(?:{_ENDINGS})\b(?:/(?:{_PATH}*[\w/])?)?", 0, _address),
+    (rf"\b(?:{_NAME}){{1,4}}(?:{_ENDINGS})\b(?:/(?:{_PATH}*\w)?)?", 0, _address),
     (r"(?:(?<=[a-z]{2})|(?<=\d))\.(?=[A-Z][a-z])", 0, lambda m: ". "),  # the space is missing
     (r"(?<=\d)\s?([ap])\.\s?m\b\.?(?!\w)", re.IGNORECASE,
      lambda m: f"{m[1]}m{stop(m, _END_OF_TIME) if m[0].endswith('.') else ''}"),
