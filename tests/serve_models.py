@@ -111,6 +111,11 @@ class Mixed(tf.Module):
   def label(self, inputs):
     return {"classes": tf.fill([tf.size(inputs), 1], b"\xff<\xc3\xa9")}
 
+  @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32)])
+  def pairs(self, x):
+    return {"x": tf.identity(x), "pair": tf.stack([x, -x], axis=2),
+            "text": tf.strings.as_string(x)}
+
 
 def make_mixed(root, name="mixed", version=1):
   """serving_default {text: string, number: int64, pixel: uint8[-1, 2], flag: bool} -> {text: upper
@@ -119,12 +124,14 @@ def make_mixed(root, name="mixed", version=1):
 
   echo {image_bytes: string} -> {image_bytes, length: int32}; total {x: f32[-1, -1]} -> {total:
   f32[-1]}; scalar {x: f32[]} -> {y: f32[]} = x + 1; refuse {x: int32} -> {y}, INVALID_ARGUMENT for
-  x <= 0; label {inputs: string} -> {classes: string[-1, 1]}, which is not UTF-8.
+  x <= 0; label {inputs: string} -> {classes: string[-1, 1]}, which is not UTF-8;
+  pairs {x: f32[-1, -1]} -> {x, pair: f32[-1, -1, 2], text: string[-1, -1]}.
   """
   module = Mixed()
   return _save(module, root, name, version, {
       "serving_default": module.mixed, "echo": module.echo, "scalar": module.scalar,
-      "total": module.total, "refuse": module.refuse, "label": module.label})
+      "total": module.total, "refuse": module.refuse, "label": module.label,
+      "pairs": module.pairs})
 
 
 class Slow(tf.Module):

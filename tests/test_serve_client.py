@@ -66,6 +66,13 @@ def test_any_number_of_rows(remote, rows):
   assert made["text"].shape == (rows,) and made["pixel"].dtype == np.uint8
 
 
+@pytest.mark.parametrize("shape", [(2, 0), (1, 0), (2, 3)])
+def test_rows_of_no_width(remote, shape):
+  made = remote.predict("mixed", {"x": np.ones(shape)}, signature="pairs")
+  assert {name: value.shape for name, value in made.items()} == {
+      "x": shape, "pair": (*shape, 2), "text": shape}
+
+
 def test_any_bytes_any_rank_and_numbers_that_json_lacks(remote):
   data = [bytes(range(256)), b""]
   made = remote.predict("mixed", {"image_bytes": data}, "echo")
@@ -78,7 +85,7 @@ def test_any_bytes_any_rank_and_numbers_that_json_lacks(remote):
 
 def test_signatures(remote):
   found = remote.signatures("mixed")
-  assert set(found) == {"serving_default", "echo", "scalar", "total", "refuse"}
+  assert set(found) == {"serving_default", "echo", "scalar", "total", "refuse", "label", "pairs"}
   assert found["serving_default"]["inputs"] == {
       "text": {"dtype": "string", "shape": [-1]}, "number": {"dtype": "int64", "shape": [-1]},
       "pixel": {"dtype": "uint8", "shape": [-1, 2]}, "flag": {"dtype": "bool", "shape": [-1]}}
@@ -105,7 +112,7 @@ def test_a_model_in_the_url(server):
 
 @pytest.mark.parametrize("given,signature,message", [
     ({"x": [-1]}, "refuse", "x must be above 0"),
-    ({"x": [1]}, "nothing", "mixed has no signature 'nothing'; it has echo, refuse, scalar"),
+    ({"x": [1]}, "nothing", "mixed has no signature 'nothing'; it has echo, label, pairs, refuse, scalar"),
     ({"y": [1]}, "refuse", "the inputs are x; given are y"),
     ({"x": ["one"]}, "refuse", "x: cannot be given as int32"),
     ({"x": [1.5]}, "refuse", "x: cannot be given as int32"),

@@ -301,14 +301,14 @@ def _json(array):
 
 
 def _array(value, info):
-  """The inverse.  info: {"dtype", "shape"}; an answer without rows has the declared sizes."""
+  """The inverse.  info: {"dtype", "shape"}; behind an axis of size 0 the sizes are the declared."""
   if info["dtype"] == "string":
     array = np.asarray(value, object)
     array = _objects([_bytes(item) for item in array.ravel().tolist()], array.shape)
   else:
     array = np.asarray(value, info["dtype"])
   if not array.size and info["shape"]:
-    return array.reshape([max(size, 0) for size in info["shape"]])
+    return array.reshape(array.shape + tuple(max(n, 0) for n in info["shape"][array.ndim:]))
   return array
 
 
