@@ -112,7 +112,8 @@ def test_a_model_in_the_url(server):
 
 @pytest.mark.parametrize("given,signature,message", [
     ({"x": [-1]}, "refuse", "x must be above 0"),
-    ({"x": [1]}, "nothing", "mixed has no signature 'nothing'; it has echo, label, pairs, refuse, scalar"),
+    ({"x": [1]}, "nothing",
+     "mixed has no signature 'nothing'; it has echo, label, pairs, refuse, scalar"),
     ({"y": [1]}, "refuse", "the inputs are x; given are y"),
     ({"x": ["one"]}, "refuse", "x: cannot be given as int32"),
     ({"x": [1.5]}, "refuse", "x: cannot be given as int32"),

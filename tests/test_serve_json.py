@@ -6,6 +6,8 @@ The words are those of TF Serving's own tests and source.
 import json
 import math
 import random
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -258,6 +260,19 @@ def test_doubles_in_messages_read_back_the_same():
     text = json_doubles.text(value)
     assert float(text) == value
     assert len(text.partition("e")[0].strip("-0.")) <= 18
+
+
+def test_slow_parses_wait_for_each_other():
+  """The first has its answer long before the last: they do not share the interpreter."""
+  body = b'{"instances": ["\xff", ' + b"1, " * 100_000 + b"1]}"
+  start, ends = time.monotonic(), []
+  threads = [threading.Thread(target=lambda: ends.append(
+      json_parse.parse(body) and time.monotonic() - start)) for _ in range(6)]
+  for thread in threads:
+    thread.start()
+  for thread in threads:
+    thread.join()
+  assert len(ends) == 6 and min(ends) < max(ends) / 2
 
 
 def test_what_only_the_slow_parser_reads_is_limited(monkeypatch):

@@ -10,12 +10,14 @@ escapes), list, and `Object`, a list of (key, value) pairs, because a repeated k
 
 import functools
 import re
+import threading
 
 from aigc_tf.errors import UserError
 from aigc_tf.serving import status
 
 # Beyond this, what only the slow parser could read is refused: so much takes it about 2 s.
 MAX_SLOW_BYTES = 1 << 20
+_ONE_AT_A_TIME = threading.Lock()  # so that the others have at least half of the interpreter
 _FAILURE = re.compile(r"Parse error at offset (\d+): (.*)", re.DOTALL)
 _ESCAPE = re.compile(rb"\\u([0-9a-fA-F]{4})|\\(.?)|[\x00-\x1f]", re.DOTALL)
 _PLAIN_ESCAPES = dict(zip(b'"\\/bfnrt', b'"\\/\b\f\n\r\t', strict=True))
@@ -115,16 +117,20 @@ def _read_failure(error):
   return int(match[1]), match[2]
 
 
-# --- the slow parser
+# --- the slow parser: RapidJSON's iterative one, in which depth costs no stack
 
 
 def _parse_slowly(text):
-  """RapidJSON's iterative parser, in which depth costs no stack."""
   if len(text) > MAX_SLOW_BYTES:
     raise status.ServingError(
         status.INVALID_ARGUMENT, "JSON Parse error: too long for what it holds: arrays nested "
         f"more than 1000 deep, or strings that are not UTF-8, in {len(text)} bytes; send at most "
         f"{MAX_SLOW_BYTES}")
+  with _ONE_AT_A_TIME:
+    return _read_slowly(text)
+
+
+def _read_slowly(text):
   state, open_values, position = _START, [], 0
   while True:
     position = _SPACE.match(text, position).end()
