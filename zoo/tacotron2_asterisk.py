@@ -25,11 +25,11 @@ def get_config():
                 "prenet_dim": 128, "postnet_dim": 96, "postnet_depth": 5, "reduction": 3,
                 "first_reduction": 0, "dropout": 0.1, "prenet_dropout": 0.5, "kernel_size": 5,
                 "attention_window": 4},
-      "compile": {"lr": 5e-4, "warmup_steps": 100, "decay_steps": 1500, "weight_decay": 1e-6,
+      "compile": {"lr": 1e-3, "warmup_steps": 200, "decay_steps": 4000, "weight_decay": 1e-6,
                   "stop_weight": 8.0, "guided_weight": 1.0, "guided_steps": 500,
                   "reduction_steps": 0, "aligned_by_step": 300},
-      "train": {"init_from": "tacotron2_flite", "steps": 1500, "clip_norm": 1.0,
-                "preview_every": 500, "evaluate_every": 500},
+      "train": {"init_from": "tacotron2_flite", "steps": 4000, "clip_norm": 1.0,
+                "preview_every": 1000, "evaluate_every": 0},
       "evaluate": {"num": 100, "metric": "test_loss", "mode": "min"},
   })
 

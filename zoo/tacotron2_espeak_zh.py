@@ -28,7 +28,7 @@ def get_config():
       "compile": {"lr": 1e-3, "warmup_steps": 100, "decay_steps": 6000, "weight_decay": 1e-6,
                   "stop_weight": 8.0, "guided_weight": 1.0, "guided_steps": 2500,
                   "reduction_steps": 0, "aligned_by_step": 2000},
-      "train": {"steps": 6000, "clip_norm": 1.0, "preview_every": 1000, "evaluate_every": 2000},
+      "train": {"steps": 6000, "clip_norm": 1.0, "preview_every": 1000, "evaluate_every": 0},
       "evaluate": {"num": 100, "metric": "test_loss", "mode": "min"},
   })
 
