@@ -179,7 +179,7 @@ class Speech(_Remote):
 
     def spoken(prompt):
       sentences.check(prompt)
-      return speech_text.to_symbols(prompt, language, symbols)
+      return speech_text.prompt_to_symbols(prompt, language, symbols)
     return prompts.prepared(spoken, options.prompts)
 
   def _reads(self):

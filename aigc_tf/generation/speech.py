@@ -64,7 +64,7 @@ def _speaker(model, knobs):
 def _spoken(model, prompt):
   """The sentences of a prompt, as the voice reads them.  Raises: UserError if it cannot."""
   sentences.check(prompt)
-  text = speech_text.to_symbols(prompt, model.spec["language"], model.spec["symbols"])
+  text = speech_text.prompt_to_symbols(prompt, model.spec["language"], model.spec["symbols"])
   # Without a place for begin and end.
   parts = sentences.cut(text, model.spec["length"] - 2) or [text]
   speech_codec.encode(model, tf.constant(parts))

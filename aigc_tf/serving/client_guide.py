@@ -120,7 +120,7 @@ from aigc_tf.serving import client
 
 with client.Client("http://localhost:8501") as server:
   reads = server.predict("{name}", {{"text": [""]}}, "reads")
-  text = speech_text.to_symbols(
+  text = speech_text.prompt_to_symbols(
       "{example}", reads["language"][0].decode(), reads["symbols"][0].decode())
   outputs = client.decoded(server.predict("{name}", {inputs}))
 ```
