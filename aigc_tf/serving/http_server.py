@@ -208,7 +208,7 @@ class _Application:
     if scope["extensions"]["connection"].is_lost:
       return None  # while the request waited for a thread
     try:
-      if b"gzip" in headers.get(b"content-encoding", b""):
+      if scope["method"] == "POST" and b"gzip" in headers.get(b"content-encoding", b""):
         body = self._unpacked(body)
         take(len(body))
       return self._rest.handle(scope["method"], scope["raw_path"], headers, body)
