@@ -2,6 +2,7 @@
 
   python -m aigc_tf.evaluate --model=runs/dcgan_mnist
   python -m aigc_tf.evaluate --model=dcgan_mnist --num=10000
+  python -m aigc_tf.evaluate --model=runs/tacotron2_flite --vocoder=hifigan_flite
 
 Each value carries a signature: the feature network, the number of samples, the reference. Values
 with unlike signatures must not be compared.
@@ -21,6 +22,8 @@ def define(values):
   flags.DEFINE_string("model", None, "A published name or a run folder.", flag_values=values)
   flags.DEFINE_integer("num", None, "Samples to generate; default what the recipe says.",
                        lower_bound=2, flag_values=values)
+  flags.DEFINE_string("vocoder", None, "Makes a voice's waves: a published name or a run folder; "
+                      "default Griffin-Lim.", flag_values=values)
   flags.DEFINE_string("out", None, "Where to write report.json; default the run folder.",
                       flag_values=values)
 
@@ -37,6 +40,8 @@ def run(values):
     raise UserError(f"{values.model} has no recipe, so there is nothing to measure it on: start a "
                     "training from it by --recipe.train.init_from, and evaluate that run")
   model = runs.load_model(values.model)
+  if values.vocoder:
+    runs.attach_vocoder(model, values.vocoder)
   out = command.make_folder(values.out) if values.out else a_run.folder
   start = time.time()
   measured = evaluation.evaluate(model, a_run.config, a_run.spec,
@@ -48,6 +53,8 @@ def run(values):
   report = {"model": a_run.name, "date": time.strftime("%Y-%m-%d"),
             "device": devices.describe(), "seconds": round(time.time() - start, 1),
             "measurements": [m.to_dict() for m in measured]}
+  if values.vocoder:
+    report["vocoder"] = runs.describe(values.vocoder).name
   if "parameters" in a_run.record:
     report["parameters"] = a_run.record["parameters"]
   confusion = evaluation.confusion(model, a_run.config, a_run.spec)

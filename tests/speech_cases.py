@@ -21,7 +21,7 @@ SPEECH = {
 VOCODER = {"modality": "speech", "task": "vocoder", "audio": SPEECH["audio"]}
 SEGMENT_FRAMES = 16
 SMALL = {"width": 16, "decoder_dim": 24, "attention_dim": 16, "prenet_dim": 16, "postnet_dim": 8,
-         "postnet_depth": 2, "reduction": 2}
+         "postnet_depth": 2, "reduction": 2, "generation_dropout": 0.5}
 
 
 def batch(spec, rows, noise):

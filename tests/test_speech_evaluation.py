@@ -1,5 +1,6 @@
 """What is said of speech: a vocoder that changes nothing is perfect, a voice is its waves."""
 
+import json
 import types
 
 import keras
@@ -7,7 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from aigc_tf import evaluate
 from aigc_tf import recipe
+from aigc_tf import runs
 from aigc_tf.data import speech as data
 from aigc_tf.errors import UserError
 from aigc_tf.metrics import speech_recognition
@@ -94,3 +97,19 @@ def test_a_voice_that_never_stops_is_told(voice):
   # What is said of recordings does not depend on how the voice speaks.
   assert not [m for m in found.values() if m.name.startswith("test_") and "vocoder" in m.signature]
   assert found["duration_ratio_max"].value >= found["duration_ratio"].value > 1.0
+
+
+def test_a_voice_is_measured_through_its_vocoder(tmp_path):
+  for name in ("tacotron2_flite", "hifigan_flite"):
+    config, folder = recipe.load(f"{name}:tiny"), tmp_path / name
+    folder.mkdir()
+    spec = data.spec(config.data)
+    runs.write_record(folder, {"name": f"{name}:tiny", "recipe": recipe.to_json(config),
+                               "spec": spec})
+    runs.build_model(config, spec).save_weights(folder / runs.WEIGHTS)
+  assert evaluate.main(["evaluate", f"--model={tmp_path / 'tacotron2_flite'}", "--num=2",
+                        f"--vocoder={tmp_path / 'hifigan_flite'}", f"--out={tmp_path}"]) == 0
+  report = json.loads((tmp_path / "report.json").read_text())
+  assert report["vocoder"] == "hifigan_flite:tiny"
+  signatures = {m["name"]: m["signature"] for m in report["measurements"]}
+  assert "vocoder:hifigan" in signatures["mcd"]

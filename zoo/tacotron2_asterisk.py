@@ -1,7 +1,9 @@
 """A person's voice by Tacotron 2, arXiv:1712.05884, that goes on from tacotron2_flite.
 
 Run:     python -m aigc_tf.train --recipe=tacotron2_asterisk
-Expect:  not measured
+Expect:  word errors 0.621 (0.502 to 0.760) under a recogniser that makes 0.429 of the recordings,
+         on 52 prompts not trained on, all of which stop; through hifigan_flite; one run, 19 minutes
+         on 2 busy CPU cores, 2026-11-22
 Data:    asterisk_en, 542 telephone prompts of one speaker, 24 minutes, 16 kHz (Debian's
          asterisk-core-sounds-en, CC-BY-SA-3.0); starts from the weights of tacotron2_flite
 """
@@ -23,8 +25,8 @@ def get_config():
       },
       "model": {"name": "tacotron2", "width": 160, "decoder_dim": 256, "attention_dim": 128,
                 "prenet_dim": 128, "postnet_dim": 96, "postnet_depth": 5, "reduction": 3,
-                "first_reduction": 0, "dropout": 0.1, "prenet_dropout": 0.5, "kernel_size": 5,
-                "attention_window": 4},
+                "first_reduction": 0, "dropout": 0.1, "prenet_dropout": 0.5,
+                "generation_dropout": 0.25, "kernel_size": 5, "attention_window": 4},
       "compile": {"lr": 1e-3, "warmup_steps": 200, "decay_steps": 4000, "weight_decay": 1e-6,
                   "stop_weight": 8.0, "guided_weight": 1.0, "guided_steps": 500,
                   "reduction_steps": 0, "aligned_by_step": 300},

@@ -132,7 +132,9 @@ class Tacotron2(keras.Model):
   spec: dict with tokenizer, audio, speakers, length, frames_per_token.  width: D of the encoder.
   decoder_dim, attention_dim, prenet_dim: H, A, P.  postnet_dim, postnet_depth: its convolutions.
   reduction: r.  first_reduction: r at the begin of training (see compile), 0: the same.
-  dropout: of the convolutions.  prenet_dropout: never off.  kernel_size: of all convolutions.
+  dropout: of the convolutions.  prenet_dropout: while it learns.  generation_dropout: the prenet's
+  while it speaks, so that each seed speaks another way; less than the paper's is better understood.
+  kernel_size: of all convolutions.
   attention_window: tokens ahead of the last that a generating step may look at, 0: any.
   """
 
@@ -143,7 +145,7 @@ class Tacotron2(keras.Model):
 
   def __init__(self, *, spec, width=192, decoder_dim=320, attention_dim=128, prenet_dim=128,
                postnet_dim=128, postnet_depth=5, reduction=3, first_reduction=0, dropout=0.1,
-               prenet_dropout=0.5, kernel_size=5, attention_window=4):
+               prenet_dropout=0.5, generation_dropout=0.25, kernel_size=5, attention_window=4):
     super().__init__(dtype="float32")  # layers have the policy's
     self._check(spec, width, reduction, first_reduction, postnet_depth)
     self.spec, self.audio = spec, spectral.from_spec(spec["audio"])
@@ -159,7 +161,7 @@ class Tacotron2(keras.Model):
     self.decoder = attention_decoder.Decoder(
         width, prenet_dim=prenet_dim, width=decoder_dim, attention_dim=attention_dim,
         num_mels=num_mels, most_frames=self.first_reduction, prenet_dropout=prenet_dropout,
-        name="decoder")
+        generation_dropout=generation_dropout, name="decoder")
     self.postnet = Postnet(num_mels, postnet_dim, postnet_depth, kernel_size, dropout, "postnet")
     self._vocoder = None
     self._compiled = tf.function(self._generate, input_signature=[

@@ -32,16 +32,16 @@ class Prenet(layers.Layer):
   instead of to read.
   """
 
-  def __init__(self, num_mels, width, dropout, name):
+  def __init__(self, num_mels, width, name):
     super().__init__(name=name, dtype="float32")
-    self.width, self.dropout = width, dropout
+    self.width = width
     self.dense = [_dense(size, width, f"dense_{i}", activation="relu")
                   for i, size in enumerate((num_mels, width))]
     self.built = True
 
-  def noise(self, seed, num_steps):
+  def noise(self, seed, num_steps, dropout):
     """seed: i64[B].  num_steps: int or i32[].  Returns: f32[B, N, 2 P], for `call`."""
-    return drop.factors(seed, num_steps, 2 * self.width, self.dropout, _PRENET_SITE)
+    return drop.factors(seed, num_steps, 2 * self.width, dropout, _PRENET_SITE)
 
   def call(self, frame, noise):
     """frame: f32[..., M].  noise: f32[..., 2 P].  Returns: f32[..., P]."""
@@ -51,13 +51,17 @@ class Prenet(layers.Layer):
 
 
 class Decoder(layers.Layer):
-  """memory_dim: D.  prenet_dim: P.  width: H.  num_mels: M.  most_frames: R."""
+  """memory_dim: D.  prenet_dim: P.  width: H.  num_mels: M.  most_frames: R.
+
+  prenet_dropout, generation_dropout: of the prenet, along a teacher's frames and along its own.
+  """
 
   def __init__(self, memory_dim, *, prenet_dim, width, attention_dim, num_mels, most_frames,
-               prenet_dropout, name):
+               prenet_dropout, generation_dropout, name):
     super().__init__(name=name, dtype="float32")
     self.num_mels = num_mels
-    self.prenet = Prenet(num_mels, prenet_dim, prenet_dropout, "prenet")
+    self.prenet_dropout, self.generation_dropout = prenet_dropout, generation_dropout
+    self.prenet = Prenet(num_mels, prenet_dim, "prenet")
     self.first = recurrent.LSTMCell(prenet_dim, width, fed_back=memory_dim, name="first")
     self.second = recurrent.LSTMCell(width + memory_dim, width, name="second")
     self.attention = location_attention.LocationAttention(
@@ -75,7 +79,8 @@ class Decoder(layers.Layer):
     seed: i64[B].  Returns: frames f32[B, N, R M], stop logits f32[B, N], alignment f32[B, N, L].
     """
     steps = teacher.shape[1] or tf.shape(teacher)[1]
-    heard = self.first.hear(self.prenet(teacher, self.prenet.noise(seed, steps)))
+    noise = self.prenet.noise(seed, steps, self.prenet_dropout)
+    heard = self.first.hear(self.prenet(teacher, noise))
     x, alignment = self._attend(tf.transpose(heard, (1, 0, 2)), memory, mask)
     said = recurrent.run(self.second.hear(x), self.second.matrix())
     frames, stop = self._outputs(said, x[..., self.first.width:])
@@ -137,7 +142,8 @@ class Decoder(layers.Layer):
       f32[B, N, L]; what stands behind a row's last step means nothing.
     """
     rows, num_outputs = tf.shape(memory)[0], reduction * self.num_mels
-    noise, keys = self.prenet.noise(seed, tf.reduce_max(limit)), self.attention.remember(memory)
+    noise = self.prenet.noise(seed, tf.reduce_max(limit), self.generation_dropout)
+    keys = self.attention.remember(memory)
     matrix, matrix_2 = self.first.matrix(), self.second.matrix()
     memory_low = tf.cast(memory, matrix.dtype)
 
