@@ -1,5 +1,6 @@
 """A user's own folder: odd files are fitted, bad ones are named and skipped; and the doctor."""
 
+import hashlib
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import pytest
 
 from aigc_tf import doctor
 from aigc_tf.data import decoded
+from aigc_tf.data import folders
 from aigc_tf.data import images
 from aigc_tf.data import pixels
 from aigc_tf.errors import UserError
@@ -128,6 +130,31 @@ def test_split_follows_the_pixels_not_the_names(tmp_path):
                ["image"]} for place in ("one", "two")]
   assert held_out[0] and held_out[0] == held_out[1]
   assert images.spec(config(tmp_path / "one"))["class_names"] == []
+
+
+def test_deep_grey_is_told_apart_and_the_same_in_any_format(tmp_path):
+  root = tmp_path / "deep"
+  root.mkdir()
+  for name, value in (("a.png", 300), ("b.png", 40_000), ("c.tif", 40_000), ("d.tif", 50_000)):
+    Image.fromarray(np.full((18, 18), value, np.uint16)).save(root / name)
+  Image.fromarray(np.full((18, 18), 60_000, np.int32)).save(root / "e.tif")
+  Image.fromarray(np.full((18, 18), 0.5, np.float32)).save(root / "f.tif")
+  found = list(folders.examine(root, folders.image_files(root), 16, 1))
+  assert [reason for *_, reason in found] == [
+      None, None, "duplicate of b.png", None, None,
+      "unreadable: floating-point pixels of no known range: convert them to 8 or 16 bits"]
+  kept = [picture for _, picture, _ in found if picture]
+  assert [int(picture.pixels[0, 0, 0]) for picture in kept] == [1, 156, 195, 234]
+  assert len({picture.digest for picture in kept}) == 4
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P"])
+def test_keys_of_ordinary_pictures_never_move(tmp_path, mode):
+  file = tmp_path / "a.png"
+  picture(7, 20, 24, 4).convert(mode).save(file)
+  own = np.asarray(Image.open(file).convert("RGBA"))
+  expected = hashlib.sha256(b"(20, 24, 4)" + own.tobytes()).digest()
+  assert folders.read(file, 16, 3).digest == expected
 
 
 def test_training_batches_from_a_folder(photos):

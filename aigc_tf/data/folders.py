@@ -89,7 +89,7 @@ def read(file, size, channels):
   try:
     with Image.open(file) as image:
       image.load()
-      own = np.asarray(image.convert("RGBA"))
+      own = pixels.own(image)
       fitted = pixels.fit(image, size, channels)
   except Exception as error:  # a damaged file makes Pillow's decoders raise anything at all
     reason = str(error) or type(error).__name__

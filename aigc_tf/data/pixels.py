@@ -11,7 +11,7 @@ from PIL import ImageOps
 def fit(image, size, channels):
   """image: PIL.Image of any size and mode.  size: int pixels.  channels: 1 grey or 3 colour.
 
-  Returns: uint8[size, size, channels].
+  Returns: uint8[size, size, channels].  Raises: ValueError for floating-point pixels.
   """
   image = _flat(ImageOps.exif_transpose(image)).convert("L" if channels == 1 else "RGB")
   if image.size != (size, size):
@@ -24,8 +24,24 @@ def fit_array(array, size, channels):
   return fit(Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array), size, channels)
 
 
+def own(image):
+  """All that an image holds, the same for the same picture in any format and mode.
+
+  image: PIL.Image.  Returns: uint8[H, W, 4] RGBA, or int32[H, W] of grey with more than 8 bits.
+  """
+  if _is_deep(image):
+    return np.asarray(image).astype(np.int32)
+  return np.asarray(image.convert("RGBA"))
+
+
+def _is_deep(image):
+  return image.mode.startswith("I")  # 16 bits of grey: Pillow's own conversions would clip them
+
+
 def _flat(image):
-  if image.mode.startswith("I"):  # 16 bits of grey: Pillow's own conversion would clip them
+  if image.mode == "F":
+    raise ValueError("floating-point pixels of no known range: convert them to 8 or 16 bits")
+  if _is_deep(image):
     return Image.fromarray((np.asarray(image) // 256).clip(0, 255).astype(np.uint8))
   if image.has_transparency_data:
     image = image.convert("RGBA")
