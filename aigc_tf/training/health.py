@@ -52,12 +52,14 @@ class Alarms:
 def sample_scalars(previews, batch):
   """sample_distance_ratio: mean pairwise L2 distance of samples, over that of real images.
 
-  previews: the model's.  batch: real examples.  Returns: dict of float, empty for other kinds.
+  previews: the model's.  batch: real examples.
+  Returns: dict of float, empty for other kinds, and where the real images are one and the same.
   """
   if "image" not in previews.get("samples", {}):
     return {}
-  generated = np.asarray(previews["samples"]["image"])
-  real = np.asarray(batch["image"])
-  ratio = (images.pairwise_distance(generated.reshape(len(generated), -1))
-           / images.pairwise_distance(real.reshape(len(real), -1)))
-  return {"sample_distance_ratio": float(ratio)}
+  generated, real = (np.asarray(some["image"]) for some in (previews["samples"], batch))
+  if min(len(generated), len(real)) < 2:
+    return {}
+  apart, real_apart = (images.pairwise_distance(rows.reshape(len(rows), -1))
+                       for rows in (generated, real))
+  return {"sample_distance_ratio": float(apart / real_apart)} if real_apart else {}

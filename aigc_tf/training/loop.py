@@ -216,14 +216,14 @@ class Loop:
            if every and (step % every == 0 or step == self.config.train.steps)}
     if "log" in due:
       self._write_log(step, bar)
-    if "preview" in due and self.is_chief:
-      self._preview(step)
-    if "evaluate" in due:
-      try:
+    try:
+      if "preview" in due and self.is_chief:
+        self._preview(step)
+      if "evaluate" in due:
         self._evaluate(step)
-      except UserError:
-        self._save_checkpoint()  # the same command goes on behind it
-        raise
+    except UserError:
+      self._save_checkpoint()  # the same command goes on behind it
+      raise
     if "checkpoint" in due:
       self._save_checkpoint()
 
