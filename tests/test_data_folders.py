@@ -1,6 +1,7 @@
 """A user's own folder: odd files are fitted, bad ones are named and skipped; and the doctor."""
 
 import hashlib
+import os
 import subprocess
 import sys
 
@@ -155,6 +156,34 @@ def test_keys_of_ordinary_pictures_never_move(tmp_path, mode):
   own = np.asarray(Image.open(file).convert("RGBA"))
   expected = hashlib.sha256(b"(20, 24, 4)" + own.tobytes()).digest()
   assert folders.read(file, 16, 3).digest == expected
+
+
+def test_links_that_lead_nowhere_and_files_that_fail_are_named(photos, capfd):
+  before = images.spec(config(photos))["fingerprint"]
+  (photos / "dogs/lost.png").symlink_to(photos / "nowhere.png")
+  (photos / "dogs/failing.png").symlink_to("/proc/self/mem")
+  os.mkfifo(photos / "dogs/pipe.png")
+  (photos / os.fsdecode(b"cats/\xff.png")).write_bytes(b"no UTF-8")
+  assert images.spec(config(photos))["fingerprint"] == before
+  assert "6 images kept, 8 files skipped" in capfd.readouterr().err
+  (photos / os.fsdecode(b"cats/\xff.png")).unlink()
+  assert doctor.main(["doctor", f"--data={photos}"]) == 0
+  said = capfd.readouterr().out
+  assert "skipped: dogs/lost.png: unreadable: [Errno 2] No such file" in said
+  assert "skipped: dogs/failing.png: unreadable: [Errno 5]" in said and "pipe" not in said
+  picture(8).save(photos / "nowhere.png")
+  (photos / "nowhere.png").rename(photos / "cats/found.png")
+  (photos / "dogs/lost.png").unlink()
+  (photos / "dogs/lost.png").symlink_to(photos / "cats/found.png")
+  assert images.spec(config(photos))["num_examples"] == 7
+
+
+def test_each_folder_is_visited_once_whatever_links_to_it(photos):
+  before = folders.files_below(photos, folders.SUFFIXES)
+  for name in ("up", "again"):
+    (photos / "dogs" / name).symlink_to(photos)
+  (photos / "dogs/more").symlink_to(photos / "cats")
+  assert folders.files_below(photos, folders.SUFFIXES) == before
 
 
 def test_training_batches_from_a_folder(photos):

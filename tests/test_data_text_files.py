@@ -126,6 +126,20 @@ def test_bad_files_are_one_line(tmp_path, own_cache, name, content, changes, mes
   assert not list(own_cache.glob("t*/*"))  # nothing half-made
 
 
+@pytest.mark.parametrize("target,reason", [
+    ("nowhere", "No such file"), ("/proc/self/mem", "Input/output error")])
+def test_a_file_that_cannot_be_read_is_named(tmp_path, own_cache, capsys, target, reason):
+  write(tmp_path / "texts/a.jsonl", '{"text": "fine"}\n')
+  (tmp_path / "texts/b.jsonl").symlink_to(target)
+  write(tmp_path / "texts/c.jsonl", '{"text": "fine too"}\n')
+  with pytest.raises(UserError, match=f"^[^\n]*/b.jsonl cannot be read [(][^\n]*{reason}[^\n]*$"):
+    text.spec(config(tmp_path / "texts"))
+  assert not list(own_cache.glob("t*/*"))
+  assert doctor.main(["doctor", f"--data={tmp_path / 'texts'}"]) == 1
+  said = capsys.readouterr().out
+  assert "2 documents in 3 files" in said and "b.jsonl cannot be read" in said
+
+
 # --- doctor
 
 

@@ -6,6 +6,7 @@ file changes nothing.
 """
 
 from concurrent import futures
+import contextlib
 import hashlib
 import itertools
 import os
@@ -39,11 +40,7 @@ def source(folder, size, channels):
   """The folder as decoded.Source.  Raises: UserError without a folder or without images."""
   root = pathlib.Path(folder).expanduser().resolve()
   files = image_files(root)
-  listing = hashlib.sha256()
-  for file in files:
-    status = file.stat()
-    listing.update(f"{file.relative_to(root)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-  return decoded.Source({"folder": str(root), "listing": listing.hexdigest()},
+  return decoded.Source({"folder": str(root), "listing": listing(root, files)},
                         lambda: _open(root, files, size, channels))
 
 
@@ -65,14 +62,36 @@ def image_files(root):
 def files_below(root, suffixes):
   """Files of a folder and its subfolders, links followed, hidden ones left out.
 
+  A link that leads nowhere is among them: who reads it says so.
   root: pathlib.Path.  suffixes: tuple of str, lower case.  Returns: sorted list of pathlib.Path.
   """
-  found = []
+  found, visited = [], set()
   for place, folders, names in os.walk(root, followlinks=True):
+    status = os.stat(place)
+    if (status.st_dev, status.st_ino) in visited:  # by a link, perhaps to a folder above
+      folders.clear()
+      continue
+    visited.add((status.st_dev, status.st_ino))
     folders[:] = sorted(name for name in folders if not name.startswith("."))
     found += [pathlib.Path(place, name) for name in names
               if name.lower().endswith(suffixes) and not name.startswith(".")]
-  return sorted(found)
+  # A pipe or a device might keep its reader waiting forever.
+  return sorted(file for file in found if os.path.isfile(file) or not os.path.exists(file))
+
+
+def listing(root, files):
+  """What is another when a file is changed, added or removed.
+
+  root: pathlib.Path.  files: list of pathlib.Path below it.  Returns: str, hex SHA-256.
+  """
+  digest = hashlib.sha256()
+  for file in files:
+    line = f"{file.relative_to(root)}\0"
+    with contextlib.suppress(OSError):  # such as a link that leads nowhere
+      status = file.stat()
+      line += f"{status.st_size}\0{status.st_mtime_ns}"
+    digest.update(os.fsencode(line + "\n"))  # a name may be no UTF-8
+  return digest.hexdigest()
 
 
 def class_names(root, files):

@@ -10,7 +10,6 @@ Files are UTF-8. The split is by a hash of the text: nothing moves when files do
 
 import collections
 import contextlib
-import hashlib
 import itertools
 import json
 import pathlib
@@ -30,11 +29,7 @@ def source(name):
   """A file or folder as text_store.Source.  Raises: UserError without any text."""
   root = pathlib.Path(name).expanduser().resolve()
   files = text_files(root)
-  listing = hashlib.sha256()
-  for file in files:
-    status = file.stat()
-    listing.update(f"{file.relative_to(root)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-  return text_store.Source({"files": str(root), "listing": listing.hexdigest()},
+  return text_store.Source({"files": str(root), "listing": folders.listing(root, files)},
                            lambda task: text_store.Opened(_rows(root, files, task)))
 
 
@@ -64,14 +59,18 @@ def _rows(root, files, task):
 
 
 def examine(root, file, task):
-  """Reads one file.  Yields: (text_clean.Row, "") or (None, what is wrong with which line)."""
+  """Reads one file.  Yields: (text_clean.Row, "") or (None, what is wrong and where)."""
   lines = _lines(file)
-  if file.suffix.lower() == ".jsonl":
-    yield from _json_rows(file, lines, task)
-  elif file.suffix.lower() == ".tsv":
-    yield from _table_rows(file, lines, task)
-  else:
-    yield from _text_rows(root, file, lines, task)
+  try:
+    if file.suffix.lower() == ".jsonl":
+      yield from _json_rows(file, lines, task)
+    elif file.suffix.lower() == ".tsv":
+      yield from _table_rows(file, lines, task)
+    else:
+      yield from _text_rows(root, file, lines, task)
+  except OSError as error:
+    yield None, (f"{file} cannot be read ({error.strerror or error}): give access to it, or "
+                 "remove it")
 
 
 class Survey(NamedTuple):
@@ -101,7 +100,9 @@ def survey(root, clean):
 def _task(files):
   # By the names of the columns in the first file that has any, else by what two columns hold.
   for file in files:
-    lines = [line for _, line in itertools.islice(_lines(file), 1000) if line]
+    lines = []
+    with contextlib.suppress(OSError):  # `examine` names the file
+      lines = [line for _, line in itertools.islice(_lines(file), 1000) if line]
     if file.suffix.lower() == ".txt" or not lines:
       continue
     with contextlib.suppress(ValueError):
