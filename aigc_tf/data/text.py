@@ -49,6 +49,7 @@ def spec(cfg):
   return {
       "modality": "text", "task": cfg.task, "tokenizer": store.tokenizer, "length": cfg.length,
       "source_length": cfg.source_length, "packed": cfg.packed,
+      "normalize": cfg.clean.normalize,
       "prompt_suffix": suffix if cfg.task == "language_model" else "",
       "num_classes": len(meta["class_names"]), "class_names": meta["class_names"],
       "num_examples": _reader(store, cfg, cfg.split)[0], "fingerprint": meta["fingerprint"]}

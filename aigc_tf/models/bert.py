@@ -261,7 +261,7 @@ class BERT(keras.Model):
 
   def _encode_marked(self, text):
     # Each piece between two marks with a mask behind it; the last one's is dropped.
-    pieces = tf.strings.split(text_codec.checked(text), MARK)
+    pieces = tf.strings.split(text_codec.readable(self, text), MARK)
     token = self.tokenizer.encode(pieces.flat_values)
     mask = tf.fill([token.nrows(), 1], self.tokenizer.mask_id)
     return pieces.with_flat_values(tf.concat([token, mask], axis=1)).merge_dims(1, 2)[:, :-1]

@@ -375,7 +375,7 @@ class Transformer(keras.Model):
 
   def _source(self, text):
     """text: string[B].  Returns: i32[B, S].  A longer one than was learned from is refused."""
-    token = self.tokenizer.encode(text_codec.checked(text))
+    token = self.tokenizer.encode(text_codec.readable(self, text))
     limit = self.spec["source_length"]
     longest = tf.reduce_max(token.row_lengths())
     tf.debugging.Assert(longest <= limit, [

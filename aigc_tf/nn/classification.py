@@ -64,7 +64,7 @@ def rows(tokenizer, text, length):
 
 def answers(model, text):
   """text: string[B].  Returns: {"label": string[B], "probability": f32[B, K]}."""
-  token = rows(model.tokenizer, text_codec.checked(text), model.spec["length"])
+  token = rows(model.tokenizer, text_codec.readable(model, text), model.spec["length"])
   logits = model(token)
   names = tf.constant(list(model.spec["class_names"]))
   return {"label": tf.gather(names, tf.argmax(logits, axis=-1)),

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from aigc_tf.errors import UserError
 from aigc_tf.nn import decoding
+from aigc_tf.nn import normal_forms
 from aigc_tf.nn import tokenizers
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -78,9 +79,13 @@ def token_losses(logits, target):
 # --- strings to tokens
 
 
-def checked(text):
-  """text: string[B].  Returns: the same.  Raises: InvalidArgumentError if it is no UTF-8."""
-  return tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="strict")
+def readable(model, text):
+  """Texts of a user in the characters that the model's own texts were cleaned to.
+
+  text: string[B].  Returns: string[B].  Raises: InvalidArgumentError if it is no UTF-8.
+  """
+  text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="strict")
+  return normal_forms.usual(text, model.spec.get("normalize", ""))
 
 
 def check_length(token, limit):
@@ -106,7 +111,7 @@ def with_suffix(text, suffix):
 
 def prompts(model, text):
   """text: string[B].  Returns: i32[B, L], what `generate` continues: [begin] text."""
-  return _rows(model, with_suffix(checked(text), model.spec["prompt_suffix"]))
+  return _rows(model, with_suffix(readable(model, text), model.spec["prompt_suffix"]))
 
 
 def _rows(model, text, begins=None):
@@ -293,7 +298,7 @@ def score(model, text):
 
   text: string[B].  Returns: {"log_prob": f32[B] in nats, "num_tokens": i32[B]}.
   """
-  token = _rows(model, checked(text), begins=True)
+  token = _rows(model, readable(model, text), begins=True)
   fits = tf.debugging.assert_less_equal(
       tf.shape(token)[1], model.context + 1,
       f"text: longer than the {model.context} tokens of this model")
