@@ -6,6 +6,7 @@ interval; where it ends does not change a single number.
 """
 
 import importlib
+import math
 import time
 
 import keras
@@ -46,7 +47,8 @@ def train(name, config, folder):
   strategy = devices.strategy(config.train.strategy, config.train.cpu_devices)
   record.check_settings(config, strategy)
   try:
-    return Loop(name, config, folder, strategy).run()
+    with record.locked(folder, devices.is_chief(strategy)):
+      return Loop(name, config, folder, strategy).run()
   except tf.errors.UnavailableError as error:
     raise UserError("another worker has stopped: start the same command again on all hosts; "
                     "the run goes on from its last checkpoint") from error
@@ -113,7 +115,7 @@ class Loop:
     """From the last checkpoint, or the start, to the last step."""
     self._resume()
     self._resolve_jit()
-    self.board = None
+    self.board, self.is_profiling = None, False
     if self.is_chief:
       self.board = tensorboard.Board(self.folder, self.config.train.max_event_mb, self._say)
       self.board.hyper_parameters(self.config)
@@ -122,6 +124,7 @@ class Loop:
       with self.stop.listening():
         self._run_steps()
     finally:
+      self._profile(False)
       if self.board:
         self.board.close()
     if self.stop.number:
@@ -171,6 +174,7 @@ class Loop:
 
   def _run_steps(self):
     chunk, last = 1, self.config.train.steps
+    first, end = self.config.train.profile_steps
     self.clock.start(self.state["seconds"])
     with self._progress_bar(last) as bar:
       while self._step() < last and not self._is_stale():
@@ -178,7 +182,7 @@ class Loop:
         if not chunk:
           break
         before, start = self._step(), time.perf_counter()
-        self._profile(before)
+        self._profile(first <= before < end)
         is_finite, wait_s = self.steps(self.iterator, min(chunk, self._until_event(before)))
         if not is_finite:
           self._roll_back()
@@ -280,8 +284,7 @@ class Loop:
                 f"are {', '.join(values)}")
       return
     best, value = self.state["best"], values[config.metric]
-    sign = 1.0 if config.mode == "max" else -1.0
-    if best is None or sign * value > sign * best["value"]:
+    if best is None or _merit(value, config.mode) > _merit(best["value"], config.mode):
       self.state.update(best={"step": step, "value": value}, since_best=0)
       if self.is_chief:
         self.checkpoints.save_best(self._state())
@@ -296,13 +299,14 @@ class Loop:
               f"{patience} evaluations; the best was at step {self.state['best']['step']}")
     return True
 
-  def _profile(self, step):
-    first, last = self.config.train.profile_steps
-    if not last or not self.board:
+  def _profile(self, wanted):
+    """Starts or stops the profile.  wanted: bool, whether it is to run."""
+    if not self.board or wanted == self.is_profiling:
       return
-    if step == first:
+    self.is_profiling = wanted
+    if wanted:
       self.board.start_profile()
-    elif step == last:
+    else:
       self.board.stop_profile()
 
   # --- saving, and what needs it
@@ -342,3 +346,10 @@ class Loop:
   def _say(self, text):
     if self.is_chief:
       tqdm.tqdm.write(text)
+
+
+def _merit(value, mode):
+  """The higher, the better; what is not a number is worse than any.  mode: "min" or "max"."""
+  if math.isnan(value):
+    return -math.inf
+  return value if mode == "max" else -value

@@ -1,5 +1,7 @@
-"""recipe.json of a run folder, and the sentences a run begins and ends with."""
+"""A run folder's recipe.json and lock, and the sentences a run begins and ends with."""
 
+import contextlib
+import fcntl
 import importlib.util
 import platform
 
@@ -36,12 +38,35 @@ def check_settings(config, strategy):
     raise UserError(f"data.batch_size={rows} cannot be cut into {parts} equal parts "
                     f"({strategy.num_replicas_in_sync} devices, {train.micro_batches} "
                     f"micro-batches); try --recipe.data.batch_size={-(-rows // parts) * parts}")
+  if not 0 <= config.seed < 2**32:
+    raise UserError(f"seed={config.seed}: must be from 0 to {2**32 - 1}")
   if train.precision not in ("float32", "mixed_bfloat16"):
     raise UserError(f"train.precision={train.precision!r}: choose float32 or mixed_bfloat16")
   if config.evaluate.mode not in ("min", "max"):
     raise UserError(f"evaluate.mode={config.evaluate.mode!r}: choose min or max")
-  if len(train.profile_steps) != 2:
-    raise UserError("train.profile_steps: must be (first, last), such as (20, 30)")
+  first, last = (*train.profile_steps, 0, 0)[:2]
+  if len(train.profile_steps) != 2 or (first, last) != (0, 0) and not 0 <= first < last:
+    raise UserError(f"train.profile_steps={train.profile_steps}: must be (first, last), such as "
+                    "(20, 30), or (0, 0) for none")
+
+
+@contextlib.contextmanager
+def locked(folder, is_chief):
+  """Keeps the run folder for one training. The system frees it, however the process ends.
+
+  is_chief: bool; of several hosts, which share the folder, only the chief holds the lock.
+  Raises: UserError if another training has it.
+  """
+  if not is_chief:
+    yield
+    return
+  with open(folder / ".lock", "w") as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      raise UserError(f"another training runs in {folder}: wait until it ends, or give another "
+                      "--workdir") from error
+    yield
 
 
 def model_spec(spec):
