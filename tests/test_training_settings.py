@@ -1,12 +1,21 @@
 """The loop under settings and data that are rare: one image, profiles, two trainings at once."""
 
+import errno
+import pathlib
+
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from aigc_tf import samples
 from aigc_tf.errors import UserError
+from aigc_tf.metrics import measurement
+from aigc_tf.nn import paths
 from aigc_tf.training import checkpoints
+from aigc_tf.training import evaluation
 from aigc_tf.training import health
+from aigc_tf.training import record
 from tests import test_training
 
 
@@ -41,3 +50,78 @@ def test_a_preview_that_fails_loses_no_step(tmp_path, monkeypatch):
       test_training.train(tmp_path / "run", **settings)
   newest = checkpoints.Checkpoints(tmp_path / "run" / "checkpoints", None, 1).paths()[-1]
   assert checkpoints.read_state(newest)["step"] == 3
+
+
+def test_a_profile_that_was_cut_short_goes_on(tmp_path):
+  """Stopped amid the profiled steps, and started again there."""
+  for steps in (3, 6):
+    assert test_training.train(tmp_path / "run", **{
+        "train.profile_steps": (2, 5), "train.steps": steps, "train.preview_every": 0}) == 0
+    for profile in (tmp_path / "run").glob("plugins/profile/*"):
+      assert list(profile.glob("*.xplane.pb"))
+      profile.rename(tmp_path / f"profile_{steps}")
+  assert {path.name for path in tmp_path.glob("profile_*")} == {"profile_3", "profile_6"}
+
+
+def test_a_second_training_in_the_same_folder_is_refused(tmp_path):
+  with record.locked(tmp_path, True):
+    with pytest.raises(UserError, match="another training runs in"):
+      test_training.train(tmp_path)
+    with record.locked(tmp_path, False):  # a worker beside its chief
+      pass
+  with record.locked(tmp_path, True):
+    pass
+
+
+def test_a_best_that_is_no_number_is_replaced(tmp_path, monkeypatch):
+  values = iter([np.nan, 3.0, np.nan, 2.0, np.nan])
+
+  def measure(*given):
+    return [measurement.Measurement("fid", next(values), "fid")]
+  monkeypatch.setattr(evaluation, "evaluate", measure)
+  test_training.train(tmp_path / "run", **{
+      "train.steps": 5, "train.evaluate_every": 1, "train.preview_every": 0,
+      "evaluate.metric": "fid", "evaluate.mode": "min"})
+  newest = checkpoints.Checkpoints(tmp_path / "run" / "checkpoints", None, 1).paths()[-1]
+  state = checkpoints.read_state(newest)
+  assert state["best"] == {"step": 4, "value": 2.0} and state["since_best"] == 1
+
+
+def saved(folder, step, value):
+  """best/ of a model of one weight, with its state.  Returns: the model."""
+  model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+  model.set_weights([np.full((1, 1), value, np.float32)])
+  store = checkpoints.Checkpoints(folder, tf.train.Checkpoint(twin=paths.raw(model)), 2)
+  store.save(step, 0, {"step": step})
+  store.save_best({"step": step})
+  return model
+
+
+def test_a_damaged_best_is_told_with_what_is_used(tmp_path, capsys):
+  model = saved(tmp_path, 3, 1.0)
+  assert checkpoints.read_twin(tmp_path, model) == 3 and not capsys.readouterr().err
+  (tmp_path / "best" / "state.json").unlink()
+  assert checkpoints.read_twin(tmp_path, model) == 3
+  said = capsys.readouterr().err
+  assert "best (No such file" in said and "step_00000003 are used, step 3" in said
+  assert said.count("\n") == 1
+
+
+def test_the_best_survives_a_replacement_that_fails(tmp_path, monkeypatch):
+  saved(tmp_path, 3, 1.0)
+  rename = pathlib.Path.rename
+
+  def full(path, target):
+    if path.name == checkpoints.TEMPORARY and target.name == checkpoints.BEST:
+      raise OSError(errno.ENOSPC, "No space left on device")
+    return rename(path, target)
+  with monkeypatch.context() as patch:
+    patch.setattr(pathlib.Path, "rename", full)
+    with pytest.raises(UserError, match="No space left"):
+      saved(tmp_path, 4, 2.0)
+  model = saved(tmp_path / "other", 5, 0.0)
+  assert checkpoints.read_twin(tmp_path, model) == 3 and model.get_weights()[0] == 1.0
+  saved(tmp_path, 6, 3.0)
+  assert checkpoints.read_twin(tmp_path, model) == 6
+  assert {path.name for path in tmp_path.iterdir()} == {
+      "best", "other", "step_00000004", "step_00000006"}

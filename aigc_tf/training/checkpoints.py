@@ -9,13 +9,14 @@ import json
 import os
 import pathlib
 import shutil
+import sys
 
 import tensorflow as tf
 
 from aigc_tf.errors import UserError
 from aigc_tf.nn import paths
 
-PREFIX, BEST, TEMPORARY = "step_", "best", ".writing"
+PREFIX, BEST, TEMPORARY, REPLACED = "step_", "best", ".writing", ".replaced_"
 # What reading a truncated or altered checkpoint raises.
 DAMAGE = (tf.errors.OpError, IndexError, ValueError, KeyError, OSError, AssertionError)
 
@@ -35,11 +36,11 @@ class Checkpoints:
     return path
 
   def save_best(self, state):
-    """Replaces best/. A kill between the two renames leaves the newest ones untouched."""
+    """Replaces best/. A kill between the two renames leaves the one before, set aside."""
     return self._write(BEST, state)
 
   def _write(self, name, state):
-    final, temporary = self.folder / name, self.folder / TEMPORARY
+    final, temporary, aside = (self.folder / n for n in (name, TEMPORARY, REPLACED + name))
     shutil.rmtree(temporary, ignore_errors=True)
     try:
       temporary.mkdir(parents=True)
@@ -48,9 +49,11 @@ class Checkpoints:
       for file in temporary.iterdir():
         _sync(file)
       if final.exists():
-        shutil.rmtree(final)
+        shutil.rmtree(aside, ignore_errors=True)
+        final.rename(aside)
       temporary.rename(final)
       _sync(self.folder)
+      shutil.rmtree(aside, ignore_errors=True)
     except (OSError, tf.errors.OpError) as error:
       shutil.rmtree(temporary, ignore_errors=True)
       newest = self.paths()
@@ -89,18 +92,24 @@ class Checkpoints:
 def read_twin(folder, model):
   """Reads the averaged weights of best/, else of the newest readable checkpoint, into a model.
 
+  What is damaged and what is used instead is said on stderr.
   Returns: the step they come from.  Raises: UserError if there is none.
   """
   folder = pathlib.Path(folder)
-  best = [folder / BEST] if (folder / BEST).is_dir() else []
+  best = [path for path in (folder / BEST, folder / (REPLACED + BEST)) if path.is_dir()]
+  damaged = []
   for path in best + sorted(folder.glob(PREFIX + "*"), reverse=True):
     try:
       state = read_state(path)
       status = tf.train.Checkpoint(twin=paths.raw(model)).read(str(path / "variables"))
       status.expect_partial().assert_existing_objects_matched()
-      return state["step"]
-    except DAMAGE:
+    except DAMAGE as error:
+      damaged.append(f"{path.name} ({_reason(error)})")
       continue
+    if damaged:
+      print(f"note: {folder} has damaged checkpoints, {', '.join(damaged)}: the weights of "
+            f"{path.name} are used, step {state['step']}", file=sys.stderr)
+    return state["step"]
   raise UserError(f"no readable checkpoint in {folder}: train first")
 
 
