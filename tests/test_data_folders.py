@@ -4,7 +4,9 @@ import hashlib
 import os
 import subprocess
 import sys
+import time
 
+from array_record.python import array_record_module
 import ml_collections
 import numpy as np
 from PIL import Image
@@ -101,6 +103,39 @@ def test_damaged_cache_is_made_again(photos, tmp_path, capsys):
     file.write_bytes(file.read_bytes()[:100])
     np.testing.assert_array_equal(images.arrays(config(photos), "all")["image"], before)
     assert "is damaged" in capsys.readouterr().err
+
+
+def test_damaged_records_are_made_again(photos, tmp_path, capsys, monkeypatch):
+  monkeypatch.setattr(decoded, "MEMORY_LIMIT_BYTES", 0)
+  index = np.arange(6)
+  before = images.arrays(config(photos), "all")["image"][index]
+  (file,) = tmp_path.glob(f"cache/decoded/*/{decoded.RECORDS}")
+  whole = file.read_bytes()
+  writer = array_record_module.ArrayRecordWriter(f"{tmp_path}/less", "group_size:1,uncompressed")
+  writer.write(before[0].tobytes())
+  writer.close()
+  for damaged in (b"", whole[:100], whole[:-1], (tmp_path / "less").read_bytes()):
+    decoded._open.cache_clear()
+    file.write_bytes(damaged)
+    np.testing.assert_array_equal(images.arrays(config(photos), "all")["image"][index], before)
+    assert "is damaged" in capsys.readouterr().err and file.read_bytes() == whole
+
+
+def test_only_the_newest_states_of_a_folder_are_kept(photos, tmp_path):
+  for number in range(5):
+    picture(10 + number).save(photos / f"dogs/{number}.png")
+    images.spec(config(photos))
+    for folder in tmp_path.glob("cache/decoded/*"):
+      os.utime(folder, (time.time() - 2 * 86400 + number,) * 2)
+  assert len(list(tmp_path.glob("cache/decoded/*"))) == 3
+
+
+def test_the_cache_of_a_published_set_keeps_its_name(tmp_path):
+  opened = decoded.Opened(1, [], [(np.zeros((8, 8, 1), np.uint8), 0, False)])
+  decoded.open_or_make(decoded.Source({"tfds": "toy", "version": "1"}, lambda: opened), 8, 1)
+  settings = '{"channels": 1, "format": 2, "size": 8, "tfds": "toy", "version": "1"}'
+  (folder,) = tmp_path.glob("cache/decoded/*")
+  assert folder.name == hashlib.sha256(settings.encode()).hexdigest()[:20]
 
 
 @pytest.mark.parametrize("change", [{"size": 0}, {"channels": 2}])

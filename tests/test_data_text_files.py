@@ -1,6 +1,8 @@
 """A user's own texts: cleaning, .txt, .jsonl and .tsv files, what doctor says of them."""
 
 import json
+import os
+import time
 
 import pytest
 
@@ -103,6 +105,15 @@ def test_changed_files_are_read_again(tmp_path):
   assert len(text.arrays(config(path, split="all"), "all")["text"]) == 2
   write(path, "one\ntwo\nthree")
   assert len(text.arrays(config(path, split="all"), "all")["text"]) == 3
+
+
+def test_only_the_newest_states_of_a_file_are_kept(tmp_path, own_cache):
+  for number in range(5):
+    path = write(tmp_path / "a.txt", "\n".join(f"line {each}" for each in range(number + 30)))
+    text.spec(config(path))
+    for folder in own_cache.glob("t*/*"):
+      os.utime(folder, (time.time() - 2 * 86400 + number,) * 2)
+  assert [len(list(folder.iterdir())) for folder in own_cache.glob("t*")] == [3, 3, 3]
 
 
 BAD_FILES = [

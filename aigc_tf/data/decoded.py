@@ -1,8 +1,7 @@
 """Decoded images, made once and kept in the cache: what every source of images ends in.
 
 A source yields (pixels, label, is_test) one by one; here they become one array of uint8 (or, where
-that would not fit into memory, one ArrayRecord file read by index) beside the labels. The folder
-appears by one rename, and its name is a hash of the source and the settings.
+that would not fit into memory, one ArrayRecord file read by index) beside the labels.
 
 Axes: N examples, H W pixels (H = W = size), C channels.
 """
@@ -11,7 +10,6 @@ import functools
 import hashlib
 import json
 import os
-import shutil
 import sys
 from typing import NamedTuple
 import zipfile
@@ -20,8 +18,7 @@ from array_record.python import array_record_module
 import numpy as np
 import tqdm
 
-from aigc_tf.data import packages
-from aigc_tf.errors import UserError
+from aigc_tf.data import cached
 
 FORMAT = 2  # of the decoded folders: raise it when the same source would decode differently
 MEMORY_LIMIT_BYTES = 512 * 2**20  # of uint8 pixels; above it they are read from the disk
@@ -69,6 +66,8 @@ class Records:
     """path: str.  shape: (N, H, W, C)."""
     self.shape = tuple(shape)
     self._reader = array_record_module.ArrayRecordReader(path, "readahead_buffer_size:0")
+    if self._reader.num_records() != self.shape[0]:
+      raise ValueError(f"{RECORDS} holds {self._reader.num_records()} of {self.shape[0]} images")
 
   def __getitem__(self, index):
     """index: int64[b].  Returns: uint8[b, H, W, C]."""
@@ -83,25 +82,13 @@ def open_or_make(source, size, channels):
   Returns: Decoded.  Raises: UserError.
   """
   settings = {"format": FORMAT, "size": size, "channels": channels, **source.key}
-  text = json.dumps(settings, sort_keys=True)
-  name = hashlib.sha256(text.encode()).hexdigest()[:20]
-  folder = packages.cache_dir() / "decoded" / name
-  for _ in range(2):
-    if not folder.exists():
-      with packages.staged(folder) as temporary:
-        _make(source, temporary, text)
-    try:
-      return _open(str(folder))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-      print(f"data: the cached {folder} is damaged ({error}) and is made again", file=sys.stderr)
-      shutil.rmtree(folder)
-  raise UserError(f"the cache folder {folder.parent} gives back other bytes than were written: "
-                  "set AIGC_TF_CACHE to a folder on another disk")
+  return cached.open_or_make("decoded", settings, lambda folder: _make(source, folder, settings),
+                             _read, source.key.get("folder"))
 
 
-def _make(source, folder, text):
+def _make(source, folder, settings):
   opened = source.open()
-  size, channels = (json.loads(text)[key] for key in ("size", "channels"))
+  size, channels = settings["size"], settings["channels"]
   large = opened.num_examples * size * size * channels > MEMORY_LIMIT_BYTES
   labels, held_out, digest = [], [], hashlib.sha256()
 
@@ -118,7 +105,7 @@ def _make(source, folder, text):
   _tell(opened.problems, len(labels))
   np.savez(folder / "rest.npz", label=labels, held_out=np.array(held_out))
   (folder / "meta.json").write_text(json.dumps({
-      "settings": json.loads(text), "shape": [len(labels), size, size, channels],
+      "settings": settings, "shape": [len(labels), size, size, channels],
       "class_names": opened.class_names, "fingerprint": digest.hexdigest(),
       "problems": opened.problems}, indent=1), encoding="utf-8")
 
@@ -142,6 +129,13 @@ def _tell(problems, num_kept):
     more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
     print(f"data: {num_kept} images kept, {len(problems)} files skipped ({first}{more})",
           file=sys.stderr)
+
+
+def _read(folder):
+  try:
+    return _open(folder)
+  except (RuntimeError, zipfile.BadZipFile) as error:  # what the libraries make of a cut file
+    raise ValueError(str(error)) from error
 
 
 @functools.lru_cache(maxsize=4)

@@ -105,16 +105,17 @@ def open_or_make(source, cfg):
   """
   key = {"format": [FORMAT, text_clean.FORMAT], "task": cfg.task, "clean": dict(cfg.clean),
          **source.key}
+  family = source.key.get("files")  # of the user's own, which may change time and again
   texts = cached.open_or_make(
-      "texts", key, lambda folder: _write_texts(source, cfg, folder), _open_texts)
+      "texts", key, lambda folder: _write_texts(source, cfg, folder), _open_texts, family)
   _check_classes(texts, cfg)
   code = b"".join(pathlib.Path(module.__file__).read_bytes() for module in (tokenizers, bpe))
   code = hashlib.sha256(code).hexdigest()
-  spec = _tokenizer_spec(texts, cfg, {"texts": key, "code": code})
+  spec = _tokenizer_spec(texts, cfg, {"texts": key, "code": code}, family)
   tokenizer = tokenizers.from_spec(spec)
   tokens = cached.open_or_make(
       "tokens", {"texts": key, "code": code, "spec": spec},
-      lambda folder: _write_all_tokens(texts, tokenizer, folder), _open_tokens)
+      lambda folder: _write_all_tokens(texts, tokenizer, folder), _open_tokens, family)
   return Store(texts, tokens, spec, tokenizer.begin_id, tokenizer.begin_id != tokenizer.end_id)
 
 
@@ -125,7 +126,7 @@ def _check_classes(texts, cfg):
                     "where a classifier needs two; in a folder each subfolder is a class")
 
 
-def _tokenizer_spec(texts, cfg, key):
+def _tokenizer_spec(texts, cfg, key, family):
   given = cfg.get(recipe.TOKENIZER)
   if given:
     return json.loads(given)
@@ -138,7 +139,7 @@ def _tokenizer_spec(texts, cfg, key):
   def learn(folder):
     spec = tokenizers.learn(cfg.tokenizer, _learned_from(texts, count), cfg.vocab_size)
     (folder / "tokenizer.json").write_text(json.dumps(spec), encoding="utf-8")
-  return cached.open_or_make("tokenizers", key, learn, _open_tokenizer)
+  return cached.open_or_make("tokenizers", key, learn, _open_tokenizer, family)
 
 
 def _learned_from(texts, count):
