@@ -19,7 +19,7 @@ from absl import flags
 from aigc_tf.errors import UserError
 
 EXIT_MISTAKE = 1
-EXIT_SIGINT = 128 + signal.SIGINT
+EXIT_SIGINT, EXIT_SIGPIPE = 128 + signal.SIGINT, 128 + signal.SIGPIPE
 # Refused by the machine, not by a mistake of ours: full disks, folders that may not be written.
 _ENVIRONMENT = (errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EISDIR, errno.ENOSPC, errno.ENOTDIR,
                 errno.EPERM, errno.EROFS)
@@ -95,10 +95,15 @@ def guarded(function):
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its errors reach us as exceptions
   os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
   try:
-    return function() or 0
+    status = function() or 0
+    sys.stdout.flush()
+    return status
   except UserError as error:
     print("error: " + " ".join(str(error).split()), file=sys.stderr)
     return EXIT_MISTAKE
+  except BrokenPipeError:  # of `| head`, which has read enough: the rest goes nowhere
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return EXIT_SIGPIPE
   except OSError as error:
     if error.errno not in _ENVIRONMENT:
       raise

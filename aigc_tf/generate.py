@@ -156,7 +156,7 @@ def _prompts(values):
     raise UserError("--prompt_file has one prompt a line, one sample each: leave out --prompt and "
                     "--num")
   try:
-    lines = pathlib.Path(values.prompt_file).read_text(encoding="utf-8").splitlines()
+    lines = pathlib.Path(values.prompt_file).read_text(encoding="utf-8-sig").split("\n")
   except (OSError, UnicodeDecodeError) as error:
     raise UserError(f"--prompt_file={values.prompt_file} cannot be read as UTF-8: {error}"
                     ) from error

@@ -83,7 +83,7 @@ def read(folder):
   """The Run of a folder that has a recipe.json."""
   folder = pathlib.Path(folder)
   try:
-    record = json.loads((folder / "recipe.json").read_text())
+    record = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
     spec = record["spec"]
     config = recipe.with_tokenizer(recipe.from_json(record["recipe"]), spec)
     run = Run(record["name"], folder, config, spec, record)
@@ -91,7 +91,9 @@ def read(folder):
     if missing:
       raise KeyError(*missing)
     return run
-  except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+  except OSError as error:  # of the machine: the file may be whole
+    raise UserError(f"{folder / 'recipe.json'} cannot be read: {error.strerror}") from error
+  except (ValueError, KeyError, TypeError, AttributeError) as error:
     raise UserError(f"{folder / 'recipe.json'} cannot be read ({error!r}); "
                     "remove the folder to start again") from error
 
@@ -99,7 +101,8 @@ def read(folder):
 def write_record(folder, record):
   """Writes recipe.json, whole or not at all."""
   temporary = pathlib.Path(folder) / ".recipe.json"
-  temporary.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+  temporary.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n",
+                       encoding="utf-8")
   os.replace(temporary, pathlib.Path(folder) / "recipe.json")
 
 

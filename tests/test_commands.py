@@ -5,6 +5,7 @@ import os
 import pathlib
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -17,6 +18,7 @@ from aigc_tf import export
 from aigc_tf import generate
 from aigc_tf import runs
 from aigc_tf import train
+from aigc_tf.generation import text
 
 ROOT = pathlib.Path(__file__).parent.parent
 COMMANDS = ("train", "generate", "evaluate", "export", "doctor", "data")
@@ -114,6 +116,10 @@ def under_a_file(tmp_path):
     (["--recipe=dcgan_mnist:tiny", "--recipe.train.keep=0"], "train.keep=0"),
     (["--recipe=dcgan_mnist:tiny", "--recipe.train.preview_every=-1"], "train.preview_every=-1"),
     (["--recipe=dcgan_mnist:tiny", "--recipe.train.profile_steps=(3,)"], "train.profile_steps"),
+    (["--recipe=dcgan_mnist:tiny", "--recipe.train.profile_steps=(30,20)"], "such as (20, 30)"),
+    (["--recipe=dcgan_mnist:tiny", "--recipe.train.profile_steps=(-1,2)"], "such as (20, 30)"),
+    (["--recipe=dcgan_mnist:tiny", "--recipe.seed=-1"], "seed=-1: must be from 0 to 4294967295"),
+    (["--recipe=dcgan_mnist:tiny", "--recipe.seed=4294967296"], "seed=4294967296"),
     (["--recipe=dcgan_mnist:tiny", "--recipe.model.width=0"], "model.width=0"),
     (["--recipe=dcgan_mnist:tiny", "--recipe.compile.loss=best"], "compile.loss='best'"),
     (["--recipe=vae_mnist:tiny", "--recipe.model.likelihood=flat"], "model.likelihood='flat'"),
@@ -179,7 +185,7 @@ def test_mistakes_with_generate(plain, words, message, tmp_path, capsys):
     ("gpt_poetry", ["--mode=interpolate"], "gpt cannot interpolate; it can sample"),
     ("gpt_poetry", ["--prompt_file=x", "--num=2"], "leave out --prompt and --num"),
     ("transformer_help_en_zh", [], "--prompt is missing: transformer works on a text of yours"),
-    ("transformer_help_en_zh", ["--prompt=" + "a b " * 40], "the model reads at most 32"),
+    ("transformer_help_en_zh", ["--prompt=" + "a b " * 40], "longer than the 32 tokens"),
 ])
 def test_mistakes_with_texts(model, words, message, capsys):
   status = generate.main(["generate", f"--model={model}", *words])
@@ -191,6 +197,48 @@ def test_a_prompt_file_without_prompts(tmp_path, capsys):
   status = generate.main(["generate", "--model=gpt_poetry",
                           f"--prompt_file={tmp_path / 'prompts.txt'}"])
   assert_one_line(status, capsys, "has no prompt in it")
+
+
+def test_each_line_of_a_prompt_file_is_one_prompt(tmp_path):
+  """Whoever wrote it; what other programs take for the end of a line stays in the prompt."""
+  path = tmp_path / "prompts.txt"
+  path.write_bytes("\ufeffone\r\ntwo\u2028and\x85still\x0ctwo\n\nthree".encode())
+  values = generate.command.parse(["generate", f"--prompt_file={path}"], "", generate.define)
+  assert generate._prompts(values) == ["one", "two\u2028and\x85still\x0ctwo", "three"]
+
+
+@pytest.mark.parametrize("model,message", [
+    ("gpt_poetry", "prompt 3, '春春春春春春春春春春春春春春春春春春春春春春春春春春春春春春': a prompt has 102"),
+    ("transformer_help_en_zh", "longer than the 32 tokens that this model reads"),
+])
+def test_a_prompt_that_is_too_long_is_told_before_any_is_answered(model, message, tmp_path, capsys):
+  (tmp_path / "prompts.txt").write_text("春\n夏\n" + "春" * 100 + "\n", encoding="utf-8")
+  status = generate.main(["generate", f"--model={model}", f"--out={tmp_path / 'out'}",
+                          f"--prompt_file={tmp_path / 'prompts.txt'}"])
+  assert_one_line(status, capsys, message)
+  assert not list((tmp_path / "out").iterdir())
+
+
+def test_each_batch_of_texts_is_written_as_it_is_made(tmp_path, monkeypatch):
+  answers, seen = text._answers, []
+
+  def watched(*given):
+    seen.append(sorted(path.name for path in (tmp_path / "out").iterdir()))
+    return answers(*given)
+  monkeypatch.setattr(text, "_answers", watched)
+  monkeypatch.setattr(text, "BATCH_ROWS", 1)
+  assert generate.main(["generate", "--model=gpt_poetry", f"--out={tmp_path / 'out'}", "--num=2",
+                        "--max_new_tokens=2"]) == 0
+  assert seen == [[], ["00000.txt"]]
+
+
+def test_a_reader_that_has_enough_is_no_mistake():
+  done = subprocess.run(
+      f"{sys.executable} -c \"from aigc_tf import command; "
+      "raise SystemExit(command.guarded(lambda: print('line\\n' * 100_000)))\" | head -1; "
+      "exit ${PIPESTATUS[0]}", cwd=ROOT, shell=True, executable="/bin/bash", capture_output=True,
+      text=True)
+  assert (done.stdout, done.stderr, done.returncode) == ("line\n", "", 128 + signal.SIGPIPE)
 
 
 def test_a_text_is_printed_as_it_is_written_to_a_file(tmp_path, capsys):
@@ -235,6 +283,15 @@ def test_a_corrupt_record(content, plain, tmp_path, capsys):
   status = generate.main(["generate", f"--model={folder}", f"--out={tmp_path / 'out'}"])
   assert_one_line(status, capsys, "recipe.json cannot be read")
   assert_one_line(run_train(folder, "dcgan_mnist:tiny"), capsys, "recipe.json cannot be read")
+
+
+def test_a_record_that_the_machine_does_not_give(plain, tmp_path, capsys):
+  """Nobody is told to remove checkpoints for that."""
+  shutil.copytree(plain, tmp_path / "run")
+  (tmp_path / "run" / "recipe.json").unlink()
+  (tmp_path / "run" / "recipe.json").mkdir()
+  assert_one_line(run_train(tmp_path / "run", "dcgan_mnist:tiny"), capsys,
+                  "recipe.json cannot be read: Is a directory\n")
 
 
 def test_a_run_without_checkpoints(plain, tmp_path, capsys):

@@ -11,6 +11,7 @@ import tqdm
 
 from aigc_tf import samples
 from aigc_tf.errors import UserError
+from aigc_tf.generation import prompts
 from aigc_tf.nn import decoding
 from aigc_tf.nn import text_codec
 
@@ -18,10 +19,10 @@ BATCH_ROWS = 16
 NEEDS_OUT, NUM = False, 1
 
 
-def check(model, name, mode, knobs, prompts):
-  """Raises: UserError for flags that do not go with the model."""
+def check(model, name, mode, knobs, given):
+  """Raises: UserError for flags that do not go with the model.  given: prompts, or None."""
   del mode
-  if prompts is None and not _writes(model):
+  if given is None and not _writes(model):
     raise UserError(f"--prompt is missing: {name} works on a text of yours")
   allowed = _knobs(model)
   wrong = [knob for knob in knobs if knob not in allowed]
@@ -53,21 +54,32 @@ def _parameters(model):
 def sample(model, config, options):
   """One text a seed, or what the model says of the prompts."""
   del config
-  prompts = options.prompts or [""]
+  given = options.prompts or [""]
   if options.stop and "stop" not in _parameters(model):
     raise UserError("--stop is for models that write on, which this one does not")
-  if len(prompts) < options.num:
-    prompts = prompts * options.num  # one prompt, many seeds
-  if len(prompts) == 1 and _writes(model):
-    return _written([_stream(model, prompts[0], options)], options)
-  texts = []
-  for start in tqdm.trange(0, len(prompts), BATCH_ROWS, unit="batch", disable=None, leave=False):
-    part = prompts[start:start + BATCH_ROWS]
-    seed = tf.range(len(part), dtype=tf.int64) + (options.seed + start)
-    texts += _answers(model, part, seed, options)
-  if not options.out:
-    print(samples.listed(texts))
-  return _written(texts, options)
+  prompts.prepared(lambda prompt: _check_prompt(model, prompt), given)
+  if len(given) < options.num:
+    given = given * options.num  # one prompt, many seeds
+  if len(given) == 1 and _writes(model):
+    _write([_stream(model, given[0], options)], 0, options)
+  else:
+    for start in tqdm.trange(0, len(given), BATCH_ROWS, unit="batch", disable=None, leave=False):
+      part = given[start:start + BATCH_ROWS]
+      seed = tf.range(len(part), dtype=tf.int64) + (options.seed + start)
+      texts = _answers(model, part, seed, options)
+      _write(texts, start, options)
+      if not options.out:  # with a rule between two batches too
+        tqdm.tqdm.write(samples.listed(["", *texts])[1:] if start else samples.listed(texts))
+  return f"{len(given)} texts in {options.out}" if options.out else ""
+
+
+def _check_prompt(model, prompt):
+  """Raises: UserError for one that is too long; classifiers read the beginning."""
+  text = tf.constant([prompt])
+  if _writes(model) and model.tokenizer is not None:
+    model.generator.prompt([0], text_codec.prompts(model, text))
+  elif model.spec["task"] == "text_to_text":
+    text_codec.check_length(model.tokenizer.encode(text), model.spec["source_length"])
 
 
 def _stream(model, prompt, options):
@@ -80,31 +92,29 @@ def _stream(model, prompt, options):
   return "".join(pieces)
 
 
-def _answers(model, prompts, seed, options):
+def _answers(model, given, seed, options):
   """Returns: list of str, one for each prompt."""
   if _writes(model):
-    made = model.generate_text(seed, prompts, list(options.stop), **options.knobs)["text"]
+    made = model.generate_text(seed, given, list(options.stop), **options.knobs)["text"]
     return samples.to_strings(made)
   if model.spec["task"] == "text_to_text":
-    source = model.tokenizer.encode(tf.constant(prompts)).to_tensor(-1)
+    source = model.tokenizer.encode(tf.constant(given)).to_tensor(-1)
     stop = list(options.stop)
     made = model.generate(seed, source=source, stop=stop or None, **options.knobs)["token"]
     return [text_codec.cut(text, stop) for text in
             samples.to_strings(model.tokenizer.decode(made))]
-  answer = model.endpoints()["serving_default"][0](text=tf.constant(prompts))
+  answer = model.endpoints()["serving_default"][0](text=tf.constant(given))
   if "probability" not in answer:
     return samples.to_strings(answer["text"])
   sure = tf.reduce_max(answer["probability"], axis=-1).numpy()
   return [f"{label} {share:.3f}" for label, share in zip(samples.to_strings(answer["label"]), sure)]
 
 
-def _written(texts, options):
-  """Writes 00000.txt ... where there is a folder.  Returns: what to say of it."""
-  if not options.out:
-    return ""
-  for i, text in enumerate(texts):
-    samples.write_text(options.out / f"{i:05d}.txt", text)
-  return f"{len(texts)} texts in {options.out}"
+def _write(texts, start, options):
+  """Writes 00000.txt ... where there is a folder.  start: number of the first."""
+  if options.out:
+    for i, text in enumerate(texts, start):
+      samples.write_text(options.out / f"{i:05d}.txt", text)
 
 
 MODES = {"sample": sample}
