@@ -2,9 +2,15 @@
 
 import numpy as np
 from PIL import Image
+from PIL import ImageSequence
 import pytest
 
+from aigc_tf import generate
+from aigc_tf import recipe
+from aigc_tf import runs
 from aigc_tf import samples
+from aigc_tf.data import images as data
+from aigc_tf.generation import images
 
 
 def pictures(number, height=5, width=4, channels=3):
@@ -14,8 +20,8 @@ def pictures(number, height=5, width=4, channels=3):
 @pytest.mark.parametrize("number,columns,gap", [
     (1, None, 2), (4, None, 2), (7, None, 2), (7, 2, 1), (6, 6, 0), (3, 5, 2)])
 def test_grid_equals_an_explicit_loop(number, columns, gap):
-  images = pictures(number)
-  sheet = samples.grid(images, columns, gap)
+  shown = pictures(number)
+  sheet = samples.grid(shown, columns, gap)
   wide = columns or int(np.ceil(np.sqrt(number)))
   tall = -(-number // wide)
   assert sheet.shape == (tall * (5 + gap) - gap, wide * (4 + gap) - gap, 3)
@@ -23,7 +29,7 @@ def test_grid_equals_an_explicit_loop(number, columns, gap):
   for n in range(number):
     for y in range(5):
       for x in range(4):
-        expected[n // wide * (5 + gap) + y, n % wide * (4 + gap) + x] = images[n, y, x]
+        expected[n // wide * (5 + gap) + y, n % wide * (4 + gap) + x] = shown[n, y, x]
   np.testing.assert_array_equal(sheet, expected)
 
 
@@ -68,3 +74,47 @@ def test_preview_of_texts_is_one_file_in_order(tmp_path):
   assert file.name == "step_000010.txt"
   written = file.read_text(encoding="utf-8").split("-" * 40)
   assert [part.strip("\n") for part in written] == ["静夜思\n床前明月光", "two", "broken �"]
+
+
+# --- many images, made in parts
+
+
+@pytest.fixture(scope="module")
+def config():
+  return recipe.load("vae_mnist:tiny")
+
+
+@pytest.fixture(scope="module")
+def model(config):
+  return runs.build_model(config, data.spec(config.data))
+
+
+def made(mode, model, config, folder):
+  """What a mode writes of 5 samples, as arrays."""
+  folder.mkdir()
+  images.MODES[mode](model, config, generate.Options(5, 7, folder, {}, None, ()))
+  written = {}
+  for path in folder.iterdir():
+    with Image.open(path) as image:
+      frames = [np.asarray(frame.convert("L"), int) for frame in ImageSequence.Iterator(image)]
+      written[path.name] = np.stack(frames)
+  return written
+
+
+@pytest.mark.parametrize("mode,setting,rows", [
+    ("interpolate", "WALK_SEEDS", [3, 3, 2]),  # each with the first of the next
+    ("reconstruct", "BATCH_ROWS", [2, 2, 1]),
+])
+def test_parts_make_the_same_pictures(mode, setting, rows, model, config, tmp_path, monkeypatch):
+  whole = made(mode, model, config, tmp_path / "whole")
+  function, seen = getattr(model, mode), []
+
+  def watched(given, *rest, **knobs):
+    seen.append(len(given))
+    return function(given, *rest, **knobs)
+  monkeypatch.setattr(model, mode, watched)
+  monkeypatch.setattr(images, setting, 2)
+  parts = made(mode, model, config, tmp_path / "parts")
+  assert seen == rows and parts.keys() == whole.keys()
+  for name, pixels in parts.items():
+    assert np.abs(pixels - whole[name]).max() <= 1, name

@@ -13,7 +13,7 @@ from aigc_tf.errors import UserError
 from aigc_tf.nn import image_codec
 
 NUM_FRAMES = 16  # from one seed of a walk to the next
-BATCH_ROWS, GRID_IMAGES = 64, 1024
+BATCH_ROWS, GRID_IMAGES, WALK_SEEDS = 64, 1024, 16
 NEEDS_OUT, NUM = True, 16
 # Which knobs go with a mode.
 KNOBS = {"sample": ("label", "truncation"), "interpolate": ("label",), "reconstruct": ()}
@@ -47,20 +47,25 @@ def sample(model, config, options):
     images = model.generate(seed, **knobs)["image"].numpy()
     for i, image in enumerate(images):
       samples.write_png(options.out / f"{start + i:05d}.png", image)
-    pictures.extend(images)
+    pictures.extend(images[:GRID_IMAGES - len(pictures)])
   grid = options.out / "grid.png"
-  samples.write_png(grid, samples.grid(pictures[:GRID_IMAGES]))
+  samples.write_png(grid, samples.grid(pictures))
   return f"{options.num} samples in {options.out}, all in one picture: {grid}"
 
 
 def interpolate(model, config, options):
   """walk.gif and strip.png: from seed to seed, and back to the first."""
   del config
-  seed, knobs = _seeds(options), {}
-  if getattr(model, "num_classes", 0):
-    # A walk changes the latent and keeps the class.
-    knobs["label"] = tf.fill(tf.shape(seed), options.knobs.get("label", 0))
-  images = model.interpolate(seed, NUM_FRAMES, **knobs)["image"].numpy()
+  seed, parts = _seeds(options), []
+  closed = tf.concat([seed, seed[:1]], axis=0)
+  for start in range(0, options.num, WALK_SEEDS):
+    ends, knobs = closed[start:start + WALK_SEEDS + 1], {}
+    if getattr(model, "num_classes", 0):
+      # A walk changes the latent and keeps the class.
+      knobs["label"] = tf.fill(tf.shape(ends), options.knobs.get("label", 0))
+    # Without the way back from the part's last seed to its first.
+    parts.append(model.interpolate(ends, NUM_FRAMES, **knobs)["image"].numpy()[:-NUM_FRAMES])
+  images = np.concatenate(parts)
   walk, strip = options.out / "walk.gif", options.out / "strip.png"
   samples.write_gif(walk, images)
   samples.write_png(strip, samples.grid(images[::2], columns=NUM_FRAMES // 2))
@@ -69,15 +74,16 @@ def interpolate(model, config, options):
 
 def reconstruct(model, config, options):
   """pairs.png: held-out images, each beside its reconstruction."""
-  real = data.arrays(config.data, "test")
-  image = image_codec.to_float(tf.constant(real["image"][:options.num]))
-  knobs = {}
-  if model.num_classes:
-    knobs["label"] = tf.constant(real["label"][:options.num])
-  made = model.reconstruct(image, **knobs)["image"]
-  pairs = np.stack([image.numpy(), made.numpy()], axis=1).reshape(-1, *made.shape[1:])
-  samples.write_png(options.out / "pairs.png", samples.grid(pairs, columns=8))
-  return (f"{len(made)} held-out images, each beside its reconstruction: "
+  real, pictures = data.arrays(config.data, "test"), []
+  num = min(options.num, len(real["image"]))
+  for start in range(0, num, BATCH_ROWS):
+    rows = slice(start, min(start + BATCH_ROWS, num))
+    image = image_codec.to_float(tf.constant(real["image"][rows]))
+    knobs = {"label": tf.constant(real["label"][rows])} if model.num_classes else {}
+    made = model.reconstruct(image, **knobs)["image"]
+    pictures += [picture for pair in zip(image.numpy(), made.numpy()) for picture in pair]
+  samples.write_png(options.out / "pairs.png", samples.grid(pictures, columns=8))
+  return (f"{num} held-out images, each beside its reconstruction: "
           f"{options.out / 'pairs.png'}")
 
 
