@@ -64,12 +64,13 @@ def test_a_profile_that_was_cut_short_goes_on(tmp_path):
 
 
 def test_a_second_training_in_the_same_folder_is_refused(tmp_path):
-  with record.locked(tmp_path, True):
+  folder = tmp_path / "run"
+  with record.locked(folder, True):
     with pytest.raises(UserError, match="another training runs in"):
-      test_training.train(tmp_path)
-    with record.locked(tmp_path, False):  # a worker beside its chief
+      test_training.train(folder)
+    with record.locked(folder, False):  # a worker beside its chief
       pass
-  with record.locked(tmp_path, True):
+  with record.locked(folder, True):
     pass
 
 

@@ -54,13 +54,15 @@ def check_settings(config, strategy):
 def locked(folder, is_chief):
   """Keeps the run folder for one training. The system frees it, however the process ends.
 
-  is_chief: bool; of several hosts, which share the folder, only the chief holds the lock.
+  folder: made if absent.  is_chief: bool; of several hosts, which share the folder, only the chief
+    holds the lock.
   Raises: UserError if another training has it.
   """
   if not is_chief:
     yield
     return
-  with open(folder / ".lock", "w") as file:
+  folder.mkdir(parents=True, exist_ok=True)
+  with open(folder / ".lock", "w", encoding="utf-8") as file:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
