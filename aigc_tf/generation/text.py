@@ -79,7 +79,8 @@ def _check_prompt(model, prompt):
   if _writes(model) and model.tokenizer is not None:
     model.generator.prompt([0], text_codec.prompts(model, text))
   elif model.spec["task"] == "text_to_text":
-    text_codec.check_length(model.tokenizer.encode(text), model.spec["source_length"])
+    text_codec.check_length(model.tokenizer.encode(text_codec.readable(model, text)),
+                            model.spec["source_length"])
 
 
 def _stream(model, prompt, options):
@@ -98,7 +99,8 @@ def _answers(model, given, seed, options):
     made = model.generate_text(seed, given, list(options.stop), **options.knobs)["text"]
     return samples.to_strings(made)
   if model.spec["task"] == "text_to_text":
-    source = model.tokenizer.encode(tf.constant(given)).to_tensor(-1)
+    text = text_codec.readable(model, tf.constant(given))
+    source = model.tokenizer.encode(text).to_tensor(-1)
     stop = list(options.stop)
     made = model.generate(seed, source=source, stop=stop or None, **options.knobs)["token"]
     return [text_codec.cut(text, stop) for text in
