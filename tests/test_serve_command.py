@@ -87,7 +87,8 @@ def test_the_command_of_an_export_serves_it(exports, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   grpc_port, rest_port = ports.free(2)
   words = shlex.split(deployment.command(exports))[1:]
-  addresses = [f"--port={grpc_port}", f"--rest_api_port={rest_port}"]
+  addresses = [f"--port={grpc_port}", f"--rest_api_port={rest_port}",
+               "--rest_api_timeout_in_ms=0"]  # the last one counts: no limit
   with server(*words, *addresses) as one:
     ready = one.wait_for("ready: ")
     assert one.lines[0] == ("the embedded server of aigc_tf runs (there is no "
@@ -125,7 +126,7 @@ def test_one_model_and_ctrl_c_with_a_request_under_way(tmp_path):
   serve_models.make_slow(tmp_path, "m", 3)
   port, = ports.free(1)
   with server(f"--model_base_path={tmp_path / 'm'}", "--port=0", f"--rest_api_port={port}",
-              "--embedded", "--nodemo", "--num_load_threads=4", "--rest_api_timeout_in_ms=0",
+              "--embedded", "--nodemo", "--num_load_threads=4",
               "--flush_filesystem_caches") as one:
     ready = one.wait_for("ready: ")
     assert "gRPC" not in ready and "demo" not in ready
