@@ -2,8 +2,8 @@
 
 Run:     python -m aigc_tf.train --recipe=tacotron2_flite
 Expect:  word errors 0.173 (0.134 to 0.214) under a recogniser that makes 0.112 of the teacher, on
-         100 sentences not trained on, all of which stop; through hifigan_flite (by Griffin-Lim
-         some two hundredths more); one run, 91 minutes on 2 busy CPU cores, 2026-11-22
+         100 sentences not trained on, all of which stop; through hifigan_flite; one run, 91
+         minutes on 2 busy CPU cores, 2026-11-22
 Data:    flite_en/rms, sentences of the English text sets spoken by flite's voice rms (Debian's
          flite, BSD-like licence), synthetic and deterministic, 16 kHz
 """
