@@ -40,16 +40,19 @@ def test_one_image_a_batch_trains_through_its_previews(tmp_path):
       "data.batch_size": 1, "train.steps": 2, "train.preview_every": 1}) == 0
 
 
-def test_a_preview_that_fails_loses_no_step(tmp_path, monkeypatch):
+@pytest.mark.parametrize("module,function,event", [
+    (samples, "write_preview", "preview"), (evaluation, "evaluate", "evaluate")])
+def test_an_event_that_fails_loses_no_step(tmp_path, monkeypatch, module, function, event):
   def fail(*given):
     raise UserError("nothing to show")
-  settings = {"train.preview_every": 3, "train.checkpoint_every": 100, "train.steps": 4}
+  settings = {f"train.{event}_every": 3, "train.checkpoint_every": 100, "train.steps": 4}
   with monkeypatch.context() as patch:
-    patch.setattr(samples, "write_preview", fail)
+    patch.setattr(module, function, fail)
     with pytest.raises(UserError, match="nothing to show"):
       test_training.train(tmp_path / "run", **settings)
   newest = checkpoints.Checkpoints(tmp_path / "run" / "checkpoints", None, 1).paths()[-1]
   assert checkpoints.read_state(newest)["step"] == 3
+  assert test_training.train(tmp_path / "run", **settings) == 0
 
 
 def test_a_profile_that_was_cut_short_goes_on(tmp_path):
