@@ -1,8 +1,8 @@
 """A Mandarin voice by Tacotron 2, arXiv:1712.05884, taught by a synthetic speaker.
 
 Run:     python -m aigc_tf.train --recipe=tacotron2_espeak_zh
-Expect:  MCD 2.14 dB to the teacher, DNSMOS 2.28 (the teacher 2.55), on 100 sentences not trained on,
-         all of which stop; through hifigan_flite; one run, 37 minutes on 2 busy CPU cores,
+Expect:  MCD 2.14 dB to the teacher, DNSMOS 2.28 (the teacher 2.55), on 100 sentences not trained
+         on, all of which stop; through hifigan_flite; one run, 37 minutes on 2 busy CPU cores,
          2026-11-22
 Data:    espeak_zh, sentences of the Chinese text sets spoken by espeak-ng, resampled to 16 kHz,
          with their pinyin; synthetic and deterministic
