@@ -16,7 +16,8 @@ from aigc_tf.nn import random
 
 _MEMORY_LIMIT_BYTES = 512 * 2**20  # of mels or of waves; above it they are read from the disk
 _WIDTHS, _NARROWER = 8, 0.8  # so many widths of batches, each so much of the next
-_HELD = weakref.WeakValueDictionary()  # of a file: the tensor that all its readers share
+# Of a file: the tensor that all its readers share.
+_HELD: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
 _SEGMENT, _TIME, _FREQUENCY = 0, slice(1, 3), slice(3, 5)  # uses of a row's five random numbers
 
 
