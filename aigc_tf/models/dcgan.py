@@ -21,6 +21,7 @@ import tensorflow as tf
 
 from aigc_tf.errors import UserError
 from aigc_tf.nn import conditioning
+from aigc_tf.nn import convolutions
 from aigc_tf.nn import gradients
 from aigc_tf.nn import image_codec
 from aigc_tf.nn import interpolation
@@ -67,11 +68,9 @@ def build_generator(*, size, channels, latent_dim, num_classes, width):
   x = layers.Reshape((smallest, smallest, first_width))(x)
   x = layers.ReLU()(layers.BatchNormalization(momentum=0.9, synchronized=True)(x))
   for i, level in reversed(list(enumerate(levels[1:]))):
-    x = layers.Conv2DTranspose(width * 2**i, 4, 2, "same", use_bias=False)(x)
-    x = x[:, :level, :level]  # 4 -> 8 -> 7, where halving had rounded up
+    x = convolutions.Conv2DTranspose(width * 2**i, level, use_bias=False)(x)
     x = layers.ReLU()(layers.BatchNormalization(momentum=0.9, synchronized=True)(x))
-  image = layers.Conv2DTranspose(
-      channels, 4, 2, "same", activation="tanh", dtype="float32")(x)
+  image = convolutions.Conv2DTranspose(channels, size, activation="tanh", dtype="float32")(x)
   return keras.Model(inputs, image, name="generator")
 
 
@@ -79,7 +78,7 @@ def build_discriminator(*, size, channels, num_classes, width, batch_norm):
   """f32[B, H, W, C] (and f32[B, K] one-hot labels) -> logit f32[B]."""
   x = image = layers.Input((size, size, channels))
   for i, _ in enumerate(pyramid.sizes(size)[1:]):
-    x = layers.Conv2D(width * 2**i, 4, 2, "same")(x)
+    x = convolutions.Conv2D(width * 2**i)(x)
     if batch_norm and i:  # "not applying batchnorm to the discriminator input layer", section 3
       x = layers.BatchNormalization(momentum=0.9, synchronized=True)(x)
     x = layers.LeakyReLU(0.2)(x)

@@ -22,6 +22,7 @@ import tensorflow as tf
 
 from aigc_tf.errors import UserError
 from aigc_tf.nn import conditioning
+from aigc_tf.nn import convolutions
 from aigc_tf.nn import gradients
 from aigc_tf.nn import image_codec
 from aigc_tf.nn import interpolation
@@ -69,7 +70,7 @@ def build_encoder(*, size, channels, latent_dim, num_classes, width):
   """f32[B, H, W, C] (and f32[B, K]) -> mean and log variance f32[B, 2 Z]."""
   x = image = layers.Input((size, size, channels))
   for i, _ in enumerate(pyramid.sizes(size)[1:]):
-    x = layers.Conv2D(width * 2**i, 4, 2, "same", activation="silu")(x)
+    x = convolutions.Conv2D(width * 2**i, activation="silu")(x)
   x = layers.Flatten()(x)
   inputs = image
   if num_classes:
@@ -89,9 +90,8 @@ def build_decoder(*, size, channels, latent_dim, num_classes, width):
   x = layers.Dense(smallest * smallest * first_width, activation="silu")(x)
   x = layers.Reshape((smallest, smallest, first_width))(x)
   for i, level in reversed(list(enumerate(levels[1:]))):
-    x = layers.Conv2DTranspose(width * 2**i, 4, 2, "same", activation="silu")(x)
-    x = x[:, :level, :level]  # 4 -> 8 -> 7, where halving had rounded up
-  image = layers.Conv2DTranspose(channels, 4, 2, "same", dtype="float32")(x)
+    x = convolutions.Conv2DTranspose(width * 2**i, level, activation="silu")(x)
+  image = convolutions.Conv2DTranspose(channels, size, dtype="float32")(x)
   return keras.Model(latent, image, name="decoder")
 
 
