@@ -6,7 +6,7 @@
 A tensorflow_model_server on the PATH is executed with the same flags. Where there is none, or with
 --embedded, the server of this package runs, which answers alike; it shows a demo page at / of the
 REST port, and nobody outside this machine reaches it unless --host says so. SIGTERM and Ctrl-C stop
-it, after the requests under way.
+it, after the requests under way, but within a minute.
 """
 
 import contextlib
@@ -143,6 +143,17 @@ def _serve(values, others):
       threading.Event().wait()
     except KeyboardInterrupt:
       print("stopping", flush=True)
+      _end_at_last()
+
+
+def _end_at_last():
+  """Ends the process when stopping takes too long: a run without a deadline may never end."""
+  def end():
+    print("a request is still under way: it is given up", flush=True)
+    os._exit(1)  # the run holds threads that an orderly end would wait for
+  timer = threading.Timer(2 * STOP_SECONDS, end)
+  timer.daemon = True
+  timer.start()
 
 
 def _interrupt(number, frame):

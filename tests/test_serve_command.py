@@ -16,6 +16,7 @@ import pytest
 import tensorflow as tf
 
 from aigc_tf import serve
+from aigc_tf.errors import UserError
 from aigc_tf.serving import client
 from aigc_tf.serving import deployment
 from aigc_tf.serving import savedmodel
@@ -30,9 +31,9 @@ WAIT_SECONDS = 120
 class Server:
   """The command in a process of its own.  lines: what it has said until it was ready."""
 
-  def __init__(self, *arguments, path=""):
+  def __init__(self, *arguments, path="", command=("-m", "aigc_tf.serve")):
     self.process = subprocess.Popen(
-        [sys.executable, "-m", "aigc_tf.serve", *arguments], cwd=ROOT, text=True,
+        [sys.executable, *command, *arguments], cwd=ROOT, text=True,
         env={**os.environ, "PATH": path}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     self.lines = []
 
@@ -144,6 +145,24 @@ def test_one_model_and_ctrl_c_with_a_request_under_way(tmp_path):
         said, code = one.stop(signal.SIGINT)
         assert waiting.result()["sample"].tolist() == [7.0]
     assert code == 0 and "Traceback" not in said
+
+
+def test_a_run_without_a_deadline_cannot_keep_a_stopped_server_alive(tmp_path):
+  serve_models.make_slow(tmp_path)
+  port, = ports.free(1)
+  quick = ("-c", "import sys; from aigc_tf import serve; serve.STOP_SECONDS = 1; "
+           "sys.exit(serve.main())")
+  with server(f"--model_base_path={tmp_path / 'slow'}", "--port=0", f"--rest_api_port={port}",
+              "--embedded", "--rest_api_timeout_in_ms=0", command=quick) as one:
+    one.wait_for("ready: ")
+    with client.Client(f"http://127.0.0.1:{port}/v1/models/default") as far:
+      with futures.ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(far.predict, None, {"seed": [7], "steps": [2**31 - 1]})
+        time.sleep(0.5)
+        said, code = one.stop(signal.SIGTERM)
+        with pytest.raises(UserError):
+          waiting.result()
+  assert "a request is still under way: it is given up" in said and code == 1
 
 
 @pytest.mark.parametrize("arguments,message", [
