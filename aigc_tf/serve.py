@@ -149,7 +149,7 @@ def _serve(values, others):
 def _end_at_last():
   """Ends the process when stopping takes too long: a run without a deadline may never end."""
   def end():
-    print("a request is still under way: it is given up", flush=True)
+    print("what is still under way is given up", flush=True)
     os._exit(1)  # the run holds threads that an orderly end would wait for
   timer = threading.Timer(2 * STOP_SECONDS, end)
   timer.daemon = True

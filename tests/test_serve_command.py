@@ -162,7 +162,7 @@ def test_a_run_without_a_deadline_cannot_keep_a_stopped_server_alive(tmp_path):
         said, code = one.stop(signal.SIGTERM)
         with pytest.raises(UserError):
           waiting.result()
-  assert "a request is still under way: it is given up" in said and code == 1
+  assert "what is still under way is given up" in said and code == 1
 
 
 @pytest.mark.parametrize("arguments,message", [

@@ -1,8 +1,8 @@
 """4x4 convolutions of stride 2, which halve a map's sides, and their transposes, which double them.
 
-Keras's layers, kernels and names. The maps may be images of one to four channels: oneDNN's
-transposed convolution leaves most lanes of a CPU's vectors empty then, at a quarter of the speed of
-the way taken here. Each of the two is the other's gradient.
+Keras's layers, kernels and names. The larger side may be an image of one to four channels: oneDNN's
+transposed convolution leaves most lanes of a CPU's vectors empty then, and takes two to three times
+as long as the way taken here. Each of the two is the other's gradient.
 
 Axes: B batch, H W pixels of the larger side, C its channels, F channels of the smaller side.
 """
